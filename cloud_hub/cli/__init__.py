@@ -1,0 +1,38 @@
+"""`cloud-hub`: one file per group of commands, each with a `register(app)`.
+
+Exit codes: 0 done · 1 could not be done · 2 wrong usage · 3 wrong settings or keys · 4 bundle or model refused.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pkgutil import iter_modules
+
+import typer
+
+from cloud_hub.errors import HubError
+from models.errors import BundleError, MillwrightError
+
+
+def build_app() -> typer.Typer:
+    """The command line, gathered from the modules of this folder."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Train, check, sign, ship and watch models for edge agents. Exit codes: 0 done, 1 could not be done, "
+        "2 wrong usage, 3 wrong settings or keys, 4 bundle or model refused.",
+    )
+    for module in sorted(m.name for m in iter_modules(__path__) if not m.name.startswith("_")):
+        import_module(f"{__name__}.{module}").register(app)
+    return app
+
+
+def main() -> None:
+    """Run the command line; errors about the outside world become one line and an exit code."""
+    try:
+        build_app()()
+    except MillwrightError as error:
+        typer.echo(f"cloud-hub: {error}", err=True)
+        sys.exit(4 if isinstance(error, BundleError) else error.exit_code if isinstance(error, HubError) else 1)

@@ -1,0 +1,14 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HomeOption = Annotated[
+    Path, typer.Option("--home", envvar="MILLWRIGHT_HOME", help="The hub's folder.", file_okay=False)
+]
+DEFAULT_HOME = Path("var/hub")
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")]

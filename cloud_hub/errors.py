@@ -1,0 +1,50 @@
+"""Every error that the hub raises itself (what comes from outside is in `models.errors`).
+
+HubError                   never raised itself; `exit_code` is what the program ends with
+├── SettingsError          settings or the hub's folder are wrong: 3
+├── DataError              a data file cannot be trained on: 1
+├── GateError              a model failed a gate between training and publishing: 4
+├── KeysError              keys are missing, or do not fit the repository: 3
+├── NotFoundError          no such bundle, gateway, point or want: 1
+└── LinkError              the broker cannot be reached or did not take a message: 1
+"""
+
+from __future__ import annotations
+
+from models.errors import MillwrightError
+
+
+class HubError(MillwrightError):
+    """Base of the hub's own errors."""
+
+    exit_code = 1
+
+
+class SettingsError(HubError):
+    """The settings or the hub's folder are wrong."""
+
+    exit_code = 3
+
+
+class DataError(HubError):
+    """A data file cannot be trained on; the text names file, column and what was expected."""
+
+
+class GateError(HubError):
+    """A model failed a gate between training and publishing."""
+
+    exit_code = 4
+
+
+class KeysError(HubError):
+    """Keys are missing, unreadable or do not fit the repository."""
+
+    exit_code = 3
+
+
+class NotFoundError(HubError):
+    """No such bundle, gateway, machine, point or want."""
+
+
+class LinkError(HubError):
+    """The broker cannot be reached, or did not take a message."""

@@ -1,0 +1,1 @@
+"""What gateways send up: taken from the broker, checked, stored in batches, receipted."""

@@ -1,0 +1,104 @@
+"""The hub's settings: `hub.toml` in its home folder, then environment variables `MILLWRIGHT_*`, which win.
+
+The home folder holds everything that the hub keeps:
+
+    hub.toml          settings
+    hub.sqlite3       the database, unless `database_url` names another
+    keys/             online signing keys (the root key is elsewhere: `cloud-hub keys init --root-dir`)
+    repository/       TUF metadata, as signed
+    bundles/          <sha256>.mwb
+    captures/         <capture id>.npz
+    reports/          <bundle version>.html
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from cloud_hub.errors import SettingsError
+from models.contract.ids import ID_PATTERN
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Paths inside the home folder are properties, not settings."""
+
+    model_config = SettingsConfigDict(env_prefix="MILLWRIGHT_", extra="forbid", frozen=True)
+    _toml: ClassVar[Path | None] = None
+
+    home: Path
+    fleet: str = Field("plant", pattern=rf"^{ID_PATTERN}\Z")
+    database_url: str = ""
+    broker_host: str = "127.0.0.1"
+    broker_port: int = Field(1883, ge=1, le=65535)
+    broker_username: str | None = None
+    broker_password_file: Path | None = None
+    broker_ca_file: Path | None = None
+    broker_cert_file: Path | None = None
+    broker_key_file: Path | None = None
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8080, ge=0, le=65535)
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database: the one named, else SQLite in the home folder."""
+        return self.database_url or f"sqlite:///{self.home / 'hub.sqlite3'}"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Online signing keys."""
+        return self.home / "keys"
+
+    @property
+    def repository_dir(self) -> Path:
+        """TUF metadata."""
+        return self.home / "repository"
+
+    @property
+    def bundles_dir(self) -> Path:
+        """Published bundles, by digest."""
+        return self.home / "bundles"
+
+    @property
+    def captures_dir(self) -> Path:
+        """Captured samples."""
+        return self.home / "captures"
+
+    @property
+    def reports_dir(self) -> Path:
+        """Training reports."""
+        return self.home / "reports"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line over environment over `hub.toml`; no `.env` file, no secrets folder."""
+        toml = TomlConfigSettingsSource(settings_cls, cls._toml) if cls._toml is not None else None
+        return tuple(source for source in (init_settings, env_settings, toml) if source is not None)
+
+
+def load_settings(home: Path) -> Settings:
+    """The settings of the hub that lives in `home` (which need not exist yet).
+
+    Raises: SettingsError: every problem at once, each with file and key.
+    """
+    home = home.resolve()
+    toml = home / "hub.toml"
+
+    class Located(Settings):
+        _toml: ClassVar[Path | None] = toml if toml.exists() else None
+
+    try:
+        return Located(home=home)  # type: ignore[call-arg]  # the other fields come from the sources
+    except ValidationError as error:
+        problems = [f"{toml}, {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("\n".join(problems)) from error

@@ -1,0 +1,1 @@
+"""From data to a checked bundle. The only folder that imports TensorFlow."""

@@ -1,0 +1,1 @@
+"""Signing: TUF metadata, wants, commands. The only folder that imports tuf."""

@@ -1,0 +1,1 @@
+"""What travels from hub to gateway: one file, described in FORMAT.md, packed and verified here."""

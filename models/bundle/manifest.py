@@ -1,0 +1,255 @@
+"""The manifest: everything about a bundle that is not weights, so that nothing has to be copied by hand.
+
+Described for other implementations in FORMAT.md. Decoding checks every bound; unknown fields are passed over, unknown
+feature kinds are refused (`BundleSpecError`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from models.contract.ids import Id, Sha256
+from models.contract.messages import LongText, Text
+from models.errors import BundleFormatError, BundleSpecError, BundleTooNewError
+
+FORMAT_MAJOR = 1
+FORMAT = "1.0"
+MAX_FEATURES = 4096
+MAX_WINDOW = 65_536
+
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+Finite = Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)]
+
+
+class InputSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What the network listens to. `window` and `hop` in samples. `axes`: names in order, as the point has them."""
+
+    quantity: Text
+    units: Text
+    axes: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=8)]
+    rate_hz: Positive
+    window: Annotated[int, msgspec.Meta(ge=4, le=MAX_WINDOW)]
+    hop: Annotated[int, msgspec.Meta(ge=1, le=MAX_WINDOW)]
+
+
+class LogBands(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="log_bands"):
+    """Per axis: log10 of the mean-square amplitude in `bands` logarithmically spaced bands, low_hz to high_hz."""
+
+    bands: Annotated[int, msgspec.Meta(ge=1, le=512)]
+    low_hz: Positive
+    high_hz: Positive
+    floor: Positive = 1e-12
+
+
+class EnvelopeBands(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="envelope_bands"):
+    """Per axis: the same of the squared-envelope spectrum of the carrier band, relative to the envelope's mean."""
+
+    carrier_low_hz: Positive
+    carrier_high_hz: Positive
+    bands: Annotated[int, msgspec.Meta(ge=1, le=512)]
+    low_hz: Positive
+    high_hz: Positive
+    floor: Positive = 1e-12
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="shape"):
+    """Per axis: log10 RMS, log10 crest factor, log10 kurtosis of the detrended window."""
+
+    floor: Positive = 1e-12
+
+
+class Moments(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="moments"):
+    """Per axis, for slow signals: mean, slope per window of the least-squares line, deviation about that line."""
+
+
+FeatureBlock = LogBands | EnvelopeBands | Shape | Moments
+
+
+class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How windows become features. Computed by `models.signal.features`, on the hub and on the gateway alike."""
+
+    version: Literal[1] = 1
+    detrend: Literal["none", "constant", "linear"] = "constant"
+    blocks: Annotated[list[FeatureBlock], msgspec.Meta(min_length=1, max_length=16)]
+
+
+class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
+    """(features - mean) / scale, clipped to +-clip, is what the network sees. One entry per feature."""
+
+    mean: Annotated[list[Finite], msgspec.Meta(min_length=1, max_length=MAX_FEATURES)]
+    scale: Annotated[list[Positive], msgspec.Meta(min_length=1, max_length=MAX_FEATURES)]
+    clip: Positive = 8.0
+
+
+class Tensor(msgspec.Struct, frozen=True, kw_only=True):
+    """One end of the network: real = scale * (q - zero_point), q int8."""
+
+    size: Annotated[int, msgspec.Meta(ge=1, le=MAX_FEATURES)]
+    scale: Positive
+    zero_point: Annotated[int, msgspec.Meta(ge=-128, le=127)]
+
+
+class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Both ends of `model.tflite`; the agent compares them with what the file itself says."""
+
+    input: Tensor
+    output: Tensor
+
+
+class ResidualScore(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="residual"):
+    """raw score = sum_j weights_j * (z_j - y_j)^2 / sum_j weights_j, z the unclipped normalised features, y the
+    network's reconstruction of them.
+    """
+
+    weights: Annotated[list[Annotated[float, msgspec.Meta(ge=0, le=1e9)]], msgspec.Meta(max_length=MAX_FEATURES)]
+
+
+ScoreSpec = ResidualScore
+
+
+class CalibrationSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How a point learns its own limit from its first `windows` healthy windows: see `models.signal.calibrate`.
+
+    `shift_weight`: the weight, in windows, of the training set's feature means against the point's own.
+    """
+
+    windows: Annotated[int, msgspec.Meta(ge=8, le=100_000)]
+    z: Positive
+    min_spread: Positive
+    shift_weight: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 8.0
+
+
+class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """From calibrated scores to verdicts: `alarm` when at least `n` of the last `m` scores are over `alarm_level`; back
+    to `ok` when `clear_windows` scores in a row are under `clear_level`. `warn` likewise over `warn_level`.
+    """
+
+    n: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+    m: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+    warn_level: Positive = 0.8
+    alarm_level: Positive = 1.0
+    clear_level: Positive = 0.7
+    clear_windows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10
+
+
+class Budgets(msgspec.Struct, frozen=True, kw_only=True):
+    """What the network may cost on a gateway: median time of one window through features and network, and the growth
+    of resident memory when it is loaded.
+    """
+
+    window_us: Positive
+    memory_kb: Positive
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a bundle comes from. `data`: name to SHA-256 of what it was trained on."""
+
+    created_s: Annotated[int, msgspec.Meta(ge=0, le=10**11)]
+    data: dict[Text, Sha256]
+    windows_train: int
+    windows_validation: int
+    code: Text
+    libraries: dict[Text, Text]
+    seed: int
+    accepted: LongText | None = None
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """Digest and length of one other file of the bundle."""
+
+    name: Text
+    sha256: Sha256
+    length: Annotated[int, msgspec.Meta(ge=0, le=64 * 2**20)]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole manifest."""
+
+    schema: str = FORMAT
+    slot: Id
+    version: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}\Z")]
+    family: Id
+    title: Text
+    input: InputSpec
+    features: FeatureSpec
+    normalisation: Normalisation
+    network: NetworkSpec
+    score: ScoreSpec
+    calibration: CalibrationSpec
+    decision: DecisionSpec
+    budgets: Budgets
+    golden_tolerance: Positive
+    provenance: Provenance
+    members: Annotated[list[Member], msgspec.Meta(max_length=16)] = []
+
+
+class _Kinds(msgspec.Struct):
+    kind: str = ""
+
+
+class _FeatureKinds(msgspec.Struct):
+    version: int = 1
+    blocks: list[_Kinds] = []
+
+
+class _Peek(msgspec.Struct):
+    """The few fields that tell *why* a manifest cannot be read."""
+
+    schema: str = FORMAT
+    features: _FeatureKinds = msgspec.field(default_factory=_FeatureKinds)
+    score: _Kinds = msgspec.field(default_factory=_Kinds)
+
+
+FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments")
+SCORE_KINDS = ("residual",)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest's bytes: JSON, fields in the order of the class, indented for people, a newline at the end."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+
+
+def decode_manifest(data: bytes, where: str) -> Manifest:
+    """Decode and check a manifest.
+
+    Raises: BundleTooNewError: another major version. BundleSpecError: a feature or score kind that this release does
+            not implement. BundleFormatError: anything else that is wrong, with the field.
+    """
+    try:
+        peek = msgspec.json.decode(data, type=_Peek)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleFormatError(f"{where}: not a manifest: {error}") from error
+    if peek.schema.split(".")[0] != str(FORMAT_MAJOR):
+        raise BundleTooNewError(f"{where}: bundle format {peek.schema}, this release reads {FORMAT_MAJOR}.x")
+    unknown = [block.kind for block in peek.features.blocks if block.kind not in FEATURE_KINDS]
+    if unknown or peek.features.version != 1:
+        raise BundleSpecError(
+            f"{where}, features: version {peek.features.version} with kinds {unknown or 'known'}; this release "
+            f"implements version 1 with {', '.join(FEATURE_KINDS)}"
+        )
+    if peek.score.kind not in SCORE_KINDS:
+        raise BundleSpecError(f"{where}, score: kind {peek.score.kind!r}; known: {', '.join(SCORE_KINDS)}")
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleFormatError(f"{where}: {error}") from error
+    _check_sizes(manifest, where)
+    return manifest
+
+
+def _check_sizes(manifest: Manifest, where: str) -> None:
+    sizes = {
+        "normalisation.mean": len(manifest.normalisation.mean),
+        "normalisation.scale": len(manifest.normalisation.scale),
+        "network.input.size": manifest.network.input.size,
+        "network.output.size": manifest.network.output.size,
+        "score.weights": len(manifest.score.weights),
+    }
+    if len(set(sizes.values())) != 1:
+        raise BundleFormatError(f"{where}: one number of features is expected everywhere, got {sizes}")
+    if manifest.input.hop > manifest.input.window:
+        raise BundleFormatError(f"{where}, input: hop {manifest.input.hop} is over the window {manifest.input.window}")
+    if manifest.decision.n > manifest.decision.m:
+        raise BundleFormatError(f"{where}, decision: n {manifest.decision.n} is over m {manifest.decision.m}")
