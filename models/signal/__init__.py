@@ -1,0 +1,1 @@
+"""What both sides compute: windows, features, quantise, score, calibrate, decide, diagnose. Pure numpy, no I/O."""

@@ -1,0 +1,73 @@
+"""From a stream of samples to windows: runs of `window` samples, one beginning every `hop`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.errors import SignalError
+from models.signal.arrays import F32
+
+
+def cut_windows(samples: F32, window: int, hop: int) -> F32:
+    """All complete windows of one recording.
+
+    Args:    samples: (n, axes).
+    Returns: (k, window, axes), a read-only view, k = 0 when the recording is shorter than one window.
+    Raises:  SignalError: samples are not (n, axes).
+    """
+    if samples.ndim != 2:
+        raise SignalError(f"samples: expected (n, axes), got shape {samples.shape}")
+    if len(samples) < window:
+        return np.empty((0, window, samples.shape[1]), np.float32)
+    view = np.lib.stride_tricks.sliding_window_view(samples, window, axis=0)[::hop]
+    return view.transpose(0, 2, 1)
+
+
+class Ring:
+    """Holds the samples of one point that are not yet in a complete window.
+
+    The buffer is as long as a few windows; samples move to its front only when its end is reached, so that a push costs
+    one copy. `take` must be called at least once every `capacity` samples: what does not fit is dropped, oldest first,
+    and counted in `overwritten`.
+    """
+
+    def __init__(self, axes: int, window: int, hop: int, capacity: int | None = None) -> None:
+        self._window = window
+        self._hop = hop
+        self._buffer = np.zeros((capacity or max(8 * window, 16 * hop), axes), np.float32)
+        self._start = 0
+        self._end = 0
+        self.overwritten = 0
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def reset(self) -> None:
+        """Forget everything: after a gap, windows must not span it."""
+        self._start = self._end = 0
+
+    def push(self, samples: F32) -> None:
+        """Append samples (n, axes), oldest first."""
+        capacity = len(self._buffer)
+        if len(samples) > capacity:
+            self.overwritten += len(samples) - capacity + len(self)
+            self.reset()
+            samples = samples[-capacity:]
+        spare = capacity - len(self)
+        if len(samples) > spare:
+            self.overwritten += len(samples) - spare
+            self._start += len(samples) - spare
+        if self._end + len(samples) > capacity:
+            kept = self._buffer[self._start : self._end].copy()
+            self._start, self._end = 0, len(kept)
+            self._buffer[: self._end] = kept
+        self._buffer[self._end : self._end + len(samples)] = samples
+        self._end += len(samples)
+
+    def take(self) -> F32:
+        """All windows that are complete, oldest first: (k, window, axes), a copy that the caller may keep."""
+        windows = cut_windows(self._buffer[self._start : self._end], self._window, self._hop)
+        if len(windows):
+            windows = np.ascontiguousarray(windows)
+            self._start += len(windows) * self._hop
+        return windows
