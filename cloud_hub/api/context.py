@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from sqlalchemy.orm import Session
 
 from cloud_hub.ingest.status import StatusView
-from cloud_hub.store.database import Database
+from cloud_hub.store.database import Database, Session
 from cloud_hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Paging
 from models.contract.ids import ID_PATTERN
 

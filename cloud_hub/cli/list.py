@@ -1,4 +1,4 @@
-"""`cloud-hub list`: what the database holds, as tables for people and JSON for programs. Works without a running hub."""
+"""`cloud-hub list`: what the database holds, as tables and as JSON. Needs no running hub."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
 from cloud_hub.errors import SettingsError
 from cloud_hub.settings import load_settings
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
+    from cloud_hub.store.database import Session
     from cloud_hub.store.paging import Page, Paging
+    from cloud_hub.store.views import AckView
 
 T = TypeVar("T")
 LimitOption = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")]
@@ -29,7 +30,7 @@ GatewayOption = Annotated[str | None, typer.Option(help="Only of this gateway.")
 MachineOption = Annotated[str | None, typer.Option(help="Only of this machine.")]
 _PAGE = 500
 _STYLES = {"alarm": "red", "raised": "red", "warn": "yellow", "warming_up": "cyan", "ok": "green", "confirmed": "green"}
-_STYLES |= {"refused": "red", "rolled_back": "red"}
+_STYLES |= {"refused": "red", "rolled_back": "red", "online": "green", "offline": "red"}
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +58,7 @@ def gateways(home: HomeOption = DEFAULT_HOME, limit: LimitOption = 100, json: Js
     cells = (
         (
             g.id,
-            "[green]online[/]" if g.online else "[red]offline[/]",
+            styled("online" if g.online else "offline"),
             g.agent_version,
             g.runtime,
             f"{g.rss_mb:.0f}",
@@ -107,6 +108,7 @@ def alarms(
     limit: LimitOption = 100,
     gateway: GatewayOption = None,
     machine: MachineOption = None,
+    *,
     only_open: Annotated[bool, typer.Option("--open", help="Only those not cleared yet.")] = False,
     json: JsonOption = None,
 ) -> None:
@@ -144,13 +146,17 @@ def wants(
             w.gateway,
             str(w.seq),
             ", ".join(f"{b.slot} {b.version}" for b in w.bundles),
-            ", ".join(styled(a.phase) + (f" ({a.reason})" if a.reason else "") for a in w.progress),
+            Text(", ").join(_step(a) for a in w.progress),
             when(w.issued_s),
             when(w.expires_s),
         )
         for w in rows
     )
     show("wants", ("gateway", "seq", "bundles", "progress", "issued", "expires"), cells, rows, json)
+
+
+def _step(ack: AckView) -> Text:
+    return styled(ack.phase) + plain(f" {ack.slot or ''}: {ack.reason}" if ack.reason else "")
 
 
 @contextmanager
@@ -182,23 +188,27 @@ def gather(home: Path, limit: int, query: Callable[[Session, Paging], Page[T]]) 
 
 
 def show(
-    title: str, columns: tuple[str, ...], cells: Iterator[tuple[str, ...]], rows: list[T], json: Path | None
+    title: str, columns: tuple[str, ...], cells: Iterator[tuple[str | Text, ...]], rows: list[T], json: Path | None
 ) -> None:
     """A table on the terminal; the whole rows, as JSON, in a file."""
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in cells:
-        table.add_row(*row)
+        table.add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in row))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n")
 
 
-def styled(word: str) -> str:
+def styled(word: str) -> Text:
     """A verdict, phase or status in its colour."""
-    style = _STYLES.get(word)
-    return f"[{style}]{word}[/]" if style else word
+    return Text(word, style=_STYLES.get(word, ""))
+
+
+def plain(text: str) -> Text:
+    """Text that others wrote: no markup, and no control characters for the terminal to obey."""
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
 def number(value: float | None) -> str:
