@@ -196,7 +196,8 @@ class FeatureExtractor:
         """
         if windows.ndim != 3 or windows.shape[1:] != (self._n, self._axes):
             raise SignalError(f"windows: expected (k, {self._n}, {self._axes}), got {windows.shape}")
-        rows = windows.transpose(0, 2, 1).reshape(-1, self._n)  # (k * axes, window)
+        # Contiguous, so that sums are taken in the same order whatever the batch: (k * axes, window).
+        rows = np.ascontiguousarray(windows.transpose(0, 2, 1)).reshape(-1, self._n)
         out = np.empty((len(rows), self._width), np.float32)
         for start in range(0, len(rows), self._rows):
             work = self._prepare(rows[start : start + self._rows])
