@@ -140,7 +140,9 @@ class TrustStore:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4 * MAX_TEXT_CHARS))
             said = log.read().decode(errors="replace").strip()[-MAX_TEXT_CHARS:]
         if done.returncode != 0 or len(data) > MAX_ANSWER_BYTES:
-            raise TrustError("worker_failed", f"trust worker: ended with {done.returncode}: {said or 'no word'}")
+            last = said.splitlines()[-1] if said else "no word"
+            logger.error("trust worker ended with %d: %s", done.returncode, said)
+            raise TrustError("worker_failed", f"trust worker: ended with {done.returncode}: {last}")
         if said:
             logger.warning("trust worker: %s", said)
         try:

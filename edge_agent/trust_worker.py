@@ -174,7 +174,11 @@ def _metadata_reason(error: exceptions.RepositoryError | exceptions.DownloadErro
             return "metadata_expired"
         case exceptions.BadVersionNumberError():
             return "metadata_rollback"
-        case exceptions.UnsignedMetadataError() | exceptions.LengthOrHashMismatchError():
+        case (
+            exceptions.UnsignedMetadataError()
+            | exceptions.LengthOrHashMismatchError()
+            | exceptions.DownloadLengthMismatchError()
+        ):
             return "metadata_signature"
         case _:
             return "metadata_format"

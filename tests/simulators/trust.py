@@ -8,11 +8,15 @@ from pathlib import Path
 
 import msgspec
 from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, MetaFile
 
 from cloud_hub.trust.keys import create_repository, load_signer, open_repository
 from cloud_hub.trust.repository import Expiry, Repository
 from edge_agent.trust import TrustStore
+from edge_agent.trust_messages import Answer, AnyQuestion
+from edge_agent.trust_worker import answer
 from models.bundle.archive import read_bundle
+from models.bundle.metadata import decode_metadata, encode_metadata
 from models.contract.messages import Envelope, Signature, WantBody, WantedBundle
 
 NOW = 1_800_000_000.0
@@ -33,7 +37,7 @@ class Fleet:
         self.repository = open_repository(self.hub, self.keys, Expiry())
         self.gateway.mkdir()
         (self.gateway / "root.json").write_bytes((self.hub / "root.json").read_bytes())
-        self.store = TrustStore(self.gateway)
+        self.store = InProcess(self.gateway)
 
     @property
     def hub(self) -> Path:
@@ -86,3 +90,53 @@ def sign_envelope(body: bytes, *signers: CryptoSigner) -> bytes:
     """An envelope signed by whomever."""
     made = [s.sign(body) for s in signers]
     return msgspec.json.encode(Envelope(msgspec.Raw(body), [Signature(m.keyid, m.signature) for m in made]))
+
+
+class InProcess(TrustStore):
+    """The same questions and answers as JSON, without a process each: what the worker does, fast enough to fuzz."""
+
+    def _run_worker(self, question: bytes, scratch: Path) -> Answer:
+        decoded: AnyQuestion = msgspec.json.decode(question, type=AnyQuestion)
+        return msgspec.json.decode(msgspec.json.encode(answer(decoded)), type=Answer)
+
+
+class Forger:
+    """Takes a metadata message apart and puts it together again, signing with whatever keys it has got hold of."""
+
+    def __init__(self, message: bytes, now_s: float = NOW) -> None:
+        self.files = decode_metadata(message, "forger")
+        self.now_s = now_s
+
+    def newest(self, role: str) -> str:
+        names = [n for n in self.files if n == f"{role}.json" or n.endswith(f".{role}.json")]
+        return max(names, key=lambda n: int(n.split(".")[0]) if n[0].isdigit() else 0)
+
+    def load(self, role: str) -> Metadata:
+        return Metadata.from_bytes(self.files[self.newest(role)])
+
+    def put(self, role: str, metadata: Metadata, *signers: CryptoSigner) -> None:
+        """Replace a role's file. Without signers the old signatures stay."""
+        if signers:
+            metadata.signatures.clear()
+            for signer in signers:
+                metadata.sign(signer, append=True)
+        del self.files[self.newest(role)]
+        version = "" if role == "timestamp" else f"{metadata.signed.version}."
+        self.files[f"{version}{role}.json"] = metadata.to_bytes()
+
+    def align(self, *, snapshot: CryptoSigner | None, timestamp: CryptoSigner) -> None:
+        """Make the outer roles vouch for the inner ones as they are now, as the holder of these keys could."""
+        if snapshot is not None:
+            meta = self.load("snapshot")
+            targets = self.files[self.newest("targets")]
+            meta.signed.meta["targets.json"] = MetaFile.from_data(
+                self.load("targets").signed.version, targets, ["sha256"]
+            )
+            self.put("snapshot", meta, snapshot)
+        meta = self.load("timestamp")
+        data = self.files[self.newest("snapshot")]
+        meta.signed.snapshot_meta = MetaFile.from_data(self.load("snapshot").signed.version, data, ["sha256"])
+        self.put("timestamp", meta, timestamp)
+
+    def message(self) -> bytes:
+        return encode_metadata(self.files)
