@@ -6,6 +6,9 @@ HubError                   never raised itself; `exit_code` is what the program 
 ├── GateError              a model failed a gate between training and publishing: 4
 ├── KeysError              keys are missing, or do not fit the repository: 3
 ├── NotFoundError          no such bundle, gateway, point or want: 1
+├── ConflictError          what is to be written contradicts what is there: 1
+├── StoreError             the database did not take something: 1
+│   └── StoreUnavailableError   it is away, busy or full: trying again may help
 └── LinkError              the broker cannot be reached or did not take a message: 1
 """
 
@@ -44,6 +47,18 @@ class KeysError(HubError):
 
 class NotFoundError(HubError):
     """No such bundle, gateway, machine, point or want."""
+
+
+class ConflictError(HubError):
+    """What is to be written contradicts what is there, for example because somebody else was faster."""
+
+
+class StoreError(HubError):
+    """The database did not take something, and would not take it the next time either."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database is away, busy or full: the same may succeed later."""
 
 
 class LinkError(HubError):

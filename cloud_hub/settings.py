@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     _toml: ClassVar[Path | None] = None
 
     home: Path
-    fleet: str = Field("plant", pattern=rf"^{ID_PATTERN}\Z")
+    fleet: str = Field("plant", pattern=rf"^{ID_PATTERN}\z")
     database_url: str = ""
     broker_host: str = "127.0.0.1"
     broker_port: int = Field(1883, ge=1, le=65535)

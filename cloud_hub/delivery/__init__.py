@@ -1,0 +1,1 @@
+"""How bundles and wants get from the hub to the gateways."""

@@ -1,0 +1,205 @@
+"""One database: its engine, its transactions, its migrations. Here, and nowhere else, SQLite and PostgreSQL differ."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session, sessionmaker
+
+from cloud_hub.errors import SettingsError, StoreError, StoreUnavailableError
+from cloud_hub.settings import Settings
+
+_BUSY_MS = 20_000
+_MIGRATION_LOCK = 0x6D77_0001  # any number, as long as all hubs use the same
+
+
+class Database:
+    """The hub's database. Make one per process with `open_database`; it may be used from any thread."""
+
+    def __init__(self, url: str) -> None:
+        """Raises: SettingsError: not a database address that this release can use."""
+        try:
+            parsed = make_url(url)
+            arguments: dict[str, Any] = {"pool_size": 10, "max_overflow": 40} if parsed.database else {}
+            self.engine: Engine = create_engine(
+                parsed, json_serializer=_to_json, json_deserializer=_from_json, **arguments
+            )
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise SettingsError(
+                f"database_url: expected sqlite:/// or postgresql:// with a driver, got {error}"
+            ) from error
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._writing = sessionmaker(self.engine.execution_options(write=True), expire_on_commit=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that only reads, on one consistent state of the database. Raises: StoreError."""
+        with _translated(), self._sessions() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that writes: committed at the end of the block, rolled back by an exception.
+
+        In SQLite it takes the write lock at once (and waits for it up to 20 s), so that it cannot fail halfway because
+        another process wrote after it had begun to read.
+
+        Raises: StoreUnavailableError: nothing was written, trying again may help. StoreError: it would not.
+        """
+        with _translated(), self._writing.begin() as session:
+            yield session
+
+    def revision(self) -> str | None:
+        """The migration that the database is at, or None when it is empty."""
+        with self.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def migrate(self) -> None:
+        """Bring the tables up to this release, all in one transaction; processes that start together take turns.
+
+        Raises: SettingsError: the database was written by a newer release, or cannot be opened.
+        """
+        config = migration_config()
+        script = ScriptDirectory.from_config(config)
+        try:
+            current = self.revision()
+        except OperationalError as error:
+            raise SettingsError(f"database {self.engine.url!r}: {error.orig}") from error
+        if current == script.get_current_head():
+            return
+        if current is not None and current not in {s.revision for s in script.walk_revisions()}:
+            raise SettingsError(f"database {self.engine.url!r}: made by a newer release (revision {current})")
+        with self.engine.execution_options(write=True).begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """SQLAlchemy's errors as the hub's own."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        raise StoreUnavailableError(f"database: {_cause(error)}") from error
+    except (SQLAlchemyError, OverflowError) as error:
+        raise StoreError(f"database: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    """The driver's own words, without the statement and its values."""
+    original = getattr(error, "orig", None) or error
+    return f"{type(original).__name__}: {original}"
+
+
+def open_database(settings: Settings) -> Database:
+    """The hub's database, made and migrated when need be. Raises: SettingsError."""
+    if not settings.database_url:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.sqlalchemy_url)
+    database.migrate()
+    return database
+
+
+def migration_config() -> Config:
+    """Alembic's configuration; there is no alembic.ini."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def upsert(
+    session: Session, table: Table, rows: Iterable[Mapping[str, Any]], *, key: Iterable[str], update: Iterable[str] = ()
+) -> None:
+    """Insert rows; where the key exists, set the columns `update` to the new values, or leave the row when none."""
+    values = [dict(row) for row in rows]
+    if not values:
+        return
+    statement = _insert(session, table)
+    columns = {name: statement.excluded[name] for name in update}
+    if columns:
+        statement = statement.on_conflict_do_update(index_elements=list(key), set_=columns)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=list(key))
+    session.execute(statement, values)
+
+
+def insert_new(
+    session: Session, table: Table, rows: Iterable[Mapping[str, Any]], *, key: Iterable[str], returning: Iterable[str]
+) -> list[tuple[Any, ...]]:
+    """Insert the rows whose key does not exist yet; the columns `returning` of those that went in, in any order."""
+    values = [dict(row) for row in rows]
+    if not values:
+        return []
+    statement = (
+        _insert(session, table)
+        .on_conflict_do_nothing(index_elements=list(key))
+        .returning(*(table.c[name] for name in returning))
+    )
+    return [tuple(row) for row in session.execute(statement, values)]
+
+
+def _insert(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, which both dialects spell alike but SQLAlchemy keeps apart."""
+    if session.get_bind().dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """A receipt promises that the data survives a power cut, hence synchronous=FULL, which WAL makes cheap enough."""
+    connection.isolation_level = None  # BEGIN is ours: see _begin_sqlite
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _to_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _from_json(value: str | bytes) -> object:
+    return msgspec.json.decode(value)

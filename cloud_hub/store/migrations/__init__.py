@@ -1,0 +1,1 @@
+"""How the database of one release becomes that of the next. Run by `Database.migrate`."""

@@ -1,0 +1,87 @@
+"""Pages that stay put while rows are added: each one begins after the last row of the one before, not at a number."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+from sqlalchemy import Select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from cloud_hub.errors import HubError
+
+MAX_LIMIT = 500
+DEFAULT_LIMIT = 100
+_MAX_CURSOR_CHARS = 1000
+Key = tuple[str | int | float, ...]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class CursorError(HubError):
+    """A cursor that did not come from this list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """How much of a list is asked for. `cursor` is the `next` of the page before."""
+
+    limit: int = DEFAULT_LIMIT
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Part of a list. `next` leads to the part after it, and is None at the end."""
+
+    items: tuple[T, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a list is sorted by: columns that together are unique, all ascending or all descending."""
+
+    name: str
+    columns: tuple[InstrumentedAttribute[Any], ...]
+    types: tuple[type, ...]
+    descending: bool = False
+
+
+def fetch_page(session: Session, query: Select[R], order: Order, paging: Paging, view: Callable[[R], T]) -> Page[T]:
+    """One page of a query over whole rows. Raises: CursorError."""
+    limit = max(1, min(paging.limit, MAX_LIMIT))
+    if paging.cursor is not None:
+        after = decode_cursor(paging.cursor, order.name, order.types)
+        position = tuple_(*order.columns)
+        query = query.where(position < after if order.descending else position > after)
+    query = query.order_by(*(c.desc() if order.descending else c.asc() for c in order.columns)).limit(limit + 1)
+    rows = session.scalars(query).all()
+    more = len(rows) > limit
+    last = rows[limit - 1] if more else None
+    key = tuple(getattr(last, c.key) for c in order.columns) if last is not None else None
+    return Page(tuple(view(r) for r in rows[:limit]), encode_cursor(order.name, key) if key is not None else None)
+
+
+def encode_cursor(name: str, key: Key) -> str:
+    """An opaque text for a place in the list `name`."""
+    return base64.urlsafe_b64encode(msgspec.json.encode([name, *key])).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, name: str, types: Sequence[type]) -> Key:
+    """The place that a cursor stands for. Raises: CursorError: not one of this list."""
+    what = f"cursor: expected the `next` of a page of {name}, got {cursor[:80]!r}"
+    if len(cursor) > _MAX_CURSOR_CHARS:
+        raise CursorError(f"{what} ({len(cursor)} characters)")
+    try:
+        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        key: Key = msgspec.json.decode(data, type=tuple[(Literal[name], *types)])[1:]  # type: ignore[valid-type]  # made of the columns
+    except (ValueError, binascii.Error, msgspec.DecodeError) as error:
+        raise CursorError(f"{what} ({error})") from error
+    if any(isinstance(part, int) and not -(2**63) <= part < 2**63 for part in key):
+        raise CursorError(what)
+    return key
