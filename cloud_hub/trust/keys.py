@@ -17,6 +17,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import TOP_LEVEL_ROLE_NAMES, Key, Metadata, Role, Root
 
 from cloud_hub.errors import KeysError
+from cloud_hub.settings import Settings
 from cloud_hub.trust.files import PRIVATE, locked, write_atomic
 from cloud_hub.trust.repository import DIRECTOR, ONLINE_ROLES, Expiry, Repository, Signers, expires_at, role_file
 
@@ -54,6 +55,12 @@ class FileSigners(Signers):
         if role not in self._loaded:
             self._loaded[role] = load_signer(self._folder / f"{role}.pem")
         return self._loaded[role]
+
+
+def hub_repository(settings: Settings) -> Repository:
+    """The repository of the hub with these settings. Raises: KeysError: there is none."""
+    expiry = Expiry(settings.timestamp_days, settings.snapshot_days, settings.targets_days)
+    return open_repository(settings.repository_dir, settings.keys_dir, expiry)
 
 
 def open_repository(folder: Path, keys: Path, expiry: Expiry | None = None) -> Repository:

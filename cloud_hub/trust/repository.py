@@ -46,6 +46,8 @@ from models.contract.messages import (
     Envelope,
     Signature,
     WantBody,
+    decode,
+    decode_command,
     encode,
 )
 from models.errors import MessageError
@@ -123,12 +125,16 @@ class Repository:
         return self._root().signed.expires.timestamp()
 
     def sign_want(self, body: WantBody) -> bytes:
-        """A want as it goes to the gateway. Raises: KeysError, MessageError."""
-        return self._envelope(encode(body))
+        """A want as it goes to the gateway. Raises: KeysError; MessageError: no gateway would read it."""
+        signed = encode(body)
+        decode(WantBody, signed, f"want for {body.gateway}")
+        return self._envelope(signed)
 
     def sign_command(self, body: CommandBody) -> bytes:
-        """A command as it goes to the gateway. Raises: KeysError, MessageError."""
-        return self._envelope(encode(body))
+        """A command as it goes to the gateway. Raises: KeysError; MessageError: no gateway would read it."""
+        signed = encode(body)
+        decode_command(signed, f"command for {body.gateway}")
+        return self._envelope(signed)
 
     def targets(self) -> dict[str, TargetFile]:
         """The bundles that are signed for, by target path."""

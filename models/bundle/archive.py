@@ -72,9 +72,12 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle that was read and checked. `sha256` and `length` are of the whole file."""
+    """A bundle that was read and checked. `sha256` and `length` are of the whole file; `manifest_json` is the manifest
+    as it stands there, with the fields that this release does not know.
+    """
 
     manifest: Manifest
+    manifest_json: str
     model: bytes
     golden: Golden
     evaluation: bytes
@@ -128,6 +131,7 @@ def read_bundle(data: bytes, where: str) -> Bundle:
     _check_digests(manifest, contents, where)
     return Bundle(
         manifest=manifest,
+        manifest_json=_decode_text(contents[MANIFEST], f"{where}, {MANIFEST}"),
         model=bytes(contents[MODEL]),
         golden=_decode_golden(manifest, contents, where),
         evaluation=_check_json(contents[EVALUATION], f"{where}, {EVALUATION}"),
