@@ -136,7 +136,7 @@ class MqttTransport:
     def subscribe(self, filters: Iterable[str], qos: int = 1) -> None:
         """See `wire.Transport`."""
         with self._lock:
-            added = {f: qos for f in filters}
+            added = dict.fromkeys(filters, qos)
             self._filters.update(added)
             if added and self.connected:
                 self._client.subscribe(list(added.items()))

@@ -191,9 +191,7 @@ def diagram() -> str:
         f"| | {' | '.join(event.value for event in Event)} |",
         f"|---|{'---|' * len(Event)}",
         *(
-            f"| **{state.value}** | "
-            + " | ".join(row[event].value if event in row else "" for event in Event)
-            + " |"
+            f"| **{state.value}** | " + " | ".join(row[event].value if event in row else "" for event in Event) + " |"
             for state, row in TRANSITIONS.items()
         ),
     ]
