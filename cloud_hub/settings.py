@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     broker_ca_file: Path | None = None
     broker_cert_file: Path | None = None
     broker_key_file: Path | None = None
+    timestamp_days: float = Field(7, gt=0, le=365)
+    snapshot_days: float = Field(30, gt=0, le=3650)
+    targets_days: float = Field(365, gt=0, le=3650)
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=0, le=65535)
 

@@ -258,6 +258,7 @@ class AlarmEvidence(Base):
     axes: Mapped[list[str]]
     units: Mapped[str]
     samples: Mapped[int]
+    shift: Mapped[bytes]
     raw_score: Mapped[float]
     raw_limit: Mapped[float]
     window: Mapped[bytes]

@@ -126,10 +126,11 @@ def _label(infos: Sequence[FeatureInfo]) -> str:
 
 
 def _ratio(infos: Sequence[FeatureInfo], change: F32) -> float | None:
-    """Amplitude against this point's healthy level, for features that are log10 of an energy."""
-    if not all(info.energy for info in infos):
+    """Against this point's healthy level, as an instrument would show it (amplitudes, not energies)."""
+    power = infos[0].power
+    if power is None:
         return None
-    return float(10.0 ** (float(change[np.argmax(np.abs(change))]) / 2.0))
+    return float(10.0 ** (float(change[np.argmax(np.abs(change))]) / power))
 
 
 def match_orders(window: F32, source: InputSpec, facts: PointFacts) -> list[OrderMatch]:

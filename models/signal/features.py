@@ -22,14 +22,18 @@ _BLOCK_BYTES = 1 << 20  # of samples at a time: with its spectra, about what a s
 
 @dataclass(frozen=True, slots=True)
 class FeatureInfo:
-    """What one feature is. Frequencies in Hz where it is a band; `energy`: the feature is log10 of a mean square."""
+    """What one feature is. Frequencies in Hz where it is a band.
+
+    `power`: a change of the feature by 1 / power is a factor of ten in what people read off an instrument: 2 for log10
+    of an energy (amplitude), 1 for log10 of a ratio, None where the feature is no logarithm.
+    """
 
     axis: int
     kind: str
     name: str
     low_hz: float | None = None
     high_hz: float | None = None
-    energy: bool = False
+    power: float | None = None
 
 
 @dataclass(slots=True)
@@ -43,7 +47,7 @@ class _Work:
     x: F32
     """Detrended."""
     plain: C64
-    """Spectrum of x; not set unless a block of the spec needs it."""
+    """Spectrum of x; without meaning unless a block of the spec needs it."""
     squares: F32
     """Squared parts of the spectrum of x times the Hann taper; likewise."""
 
@@ -59,7 +63,7 @@ class _LogBandsPlan:
 
     def describe(self, axis: int, name: str) -> list[FeatureInfo]:
         return [
-            FeatureInfo(axis, "log_bands", f"{name} {low:.0f}-{high:.0f} Hz", float(low), float(high), energy=True)
+            FeatureInfo(axis, "log_bands", f"{name} {low:.0f}-{high:.0f} Hz", float(low), float(high), power=2.0)
             for low, high in zip(self._hz, self._hz[1:], strict=False)
         ]
 
@@ -105,9 +109,9 @@ class _ShapePlan:
 
     def describe(self, axis: int, name: str) -> list[FeatureInfo]:
         return [
-            FeatureInfo(axis, "rms", f"{name} RMS", energy=True),
-            FeatureInfo(axis, "crest", f"{name} crest factor"),
-            FeatureInfo(axis, "kurtosis", f"{name} kurtosis"),
+            FeatureInfo(axis, "rms", f"{name} RMS", power=2.0),
+            FeatureInfo(axis, "crest", f"{name} crest factor", power=1.0),
+            FeatureInfo(axis, "kurtosis", f"{name} kurtosis", power=1.0),
         ]
 
     def fill(self, work: _Work, out: F32) -> None:
@@ -196,7 +200,8 @@ class FeatureExtractor:
         """
         if windows.ndim != 3 or windows.shape[1:] != (self._n, self._axes):
             raise SignalError(f"windows: expected (k, {self._n}, {self._axes}), got {windows.shape}")
-        rows = windows.transpose(0, 2, 1).reshape(-1, self._n)  # (k * axes, window)
+        # Contiguous, so that sums are taken in the same order whatever the batch: (k * axes, window).
+        rows = np.ascontiguousarray(windows.transpose(0, 2, 1)).reshape(-1, self._n)
         out = np.empty((len(rows), self._width), np.float32)
         for start in range(0, len(rows), self._rows):
             work = self._prepare(rows[start : start + self._rows])
@@ -222,8 +227,8 @@ class FeatureExtractor:
         plain = self._spectrum[:count]
         if self._needs_plain:
             plain = rfft32(x, plain)
-        tapered_spectrum = self._tapered_spectrum[:count]
+        squares: F32 = self._tapered[:0]
         if self._needs_tapered:
             np.multiply(x, self._taper, out=self._tapered[:count])
-            tapered_spectrum = rfft32(self._tapered[:count], tapered_spectrum)
-        return _Work(rows, mean, slope, x, plain, squares_in_place(tapered_spectrum))
+            squares = squares_in_place(rfft32(self._tapered[:count], self._tapered_spectrum[:count]))
+        return _Work(rows, mean, slope, x, plain, squares)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from models.bundle.manifest import NetworkSpec
 from models.signal.arrays import F32, I8
 
 
@@ -26,3 +29,20 @@ def quantise(x: F32, scale: float, zero_point: int, out: I8 | None = None) -> I8
 def dequantise(q: I8, scale: float, zero_point: int) -> F32:
     """The real numbers that `q` stands for. Returns: float32, the shape of q."""
     return (q.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+class Int8Network:
+    """A real-valued network made of an int8 one: quantise, run, dequantise.
+
+    `invoke` maps int8 (k, inputs) to int8 (k, outputs); each runtime brings its own.
+    """
+
+    def __init__(self, spec: NetworkSpec, invoke: Callable[[I8], I8]) -> None:
+        self._spec = spec
+        self._invoke = invoke
+
+    def __call__(self, x: F32) -> F32:
+        """Args: x: (k, inputs). Returns: (k, outputs)."""
+        ends = self._spec
+        q = quantise(x, ends.input.scale, ends.input.zero_point)
+        return dequantise(self._invoke(q), ends.output.scale, ends.output.zero_point)

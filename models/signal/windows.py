@@ -68,6 +68,6 @@ class Ring:
         """All windows that are complete, oldest first: (k, window, axes), a copy that the caller may keep."""
         windows = cut_windows(self._buffer[self._start : self._end], self._window, self._hop)
         if len(windows):
-            windows = np.ascontiguousarray(windows)
+            windows = windows.copy(order="C")  # even when hop == window makes the view contiguous already
             self._start += len(windows) * self._hop
         return windows

@@ -136,6 +136,7 @@ def window(samples: int = 256, axes: int = 2, raw_score: float = 7.25) -> Eviden
         units="m/s2",
         samples=samples,
         window=data.tobytes(),
+        shift=b"",
         raw_score=raw_score,
         raw_limit=3.0,
     )

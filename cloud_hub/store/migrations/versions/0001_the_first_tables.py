@@ -259,6 +259,7 @@ def upgrade() -> None:
         sa.Column("axes", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("units", sa.Text(), nullable=False),
         sa.Column("samples", sa.BigInteger(), nullable=False),
+        sa.Column("shift", sa.LargeBinary(), nullable=False),
         sa.Column("raw_score", sa.Double(), nullable=False),
         sa.Column("raw_limit", sa.Double(), nullable=False),
         sa.Column("window", sa.LargeBinary(), nullable=False),

@@ -1,0 +1,80 @@
+"""What the commands that sign and send have in common: opening the hub's parts, numbering, durations, results."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from cloud_hub.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from cloud_hub.delivery.registry import BundleRegistry
+    from cloud_hub.transport import Link
+    from cloud_hub.trust.repository import Repository
+
+_DURATION = re.compile(r"(\d{1,9})([smhd]?)")
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """The parts of the hub that a command works with."""
+
+    settings: Settings
+    repository: Repository
+    registry: BundleRegistry
+    link: Link
+
+
+@contextmanager
+def open_hub(home: Path) -> Iterator[Hub]:
+    """Open settings, repository, registry, and the link to the broker. Raises: HubError."""
+    from cloud_hub.store.registry import SqlRegistry
+    from cloud_hub.transport import Link
+    from cloud_hub.trust.keys import hub_repository
+
+    settings = load_settings(home)
+    repository = hub_repository(settings)
+    client = f"hub-cli-{os.getpid()}-{secrets.token_hex(4)}"
+    with SqlRegistry(settings) as registry, Link(settings, client) as link:
+        yield Hub(settings, repository, registry, link)
+
+
+def seconds_of(text: str, option: str) -> int:
+    """A duration such as 90, 90s, 15m, 12h, 30d, in seconds. Raises: typer.BadParameter."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter(f"expected a duration such as 90s, 15m, 12h or 30d, got {text!r}", param_hint=option)
+    return int(match[1]) * _UNITS_S[match[2]]
+
+
+def moment_of(text: str, option: str) -> int:
+    """A moment in ISO 8601 (UTC unless it says otherwise), in seconds since 1970. Raises: typer.BadParameter."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"expected a time such as 2031-05-01T02:00, got {text!r}", param_hint=option
+        ) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp())
+
+
+def write_result(path: Path | None, result: dict[str, object]) -> None:
+    """Write a command's result where `--json` says, whole or not at all."""
+    if path is None:
+        return
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)

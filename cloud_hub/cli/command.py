@@ -1,0 +1,86 @@
+"""`cloud-hub capture | recalibrate | report`: commands to one gateway."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
+from cloud_hub.cli._hub import open_hub, seconds_of, write_result
+
+if TYPE_CHECKING:
+    from models.contract.messages import CommandBody
+
+GatewayArgument = Annotated[str, typer.Argument(help="Gateway.")]
+MachineArgument = Annotated[str, typer.Argument(help="Machine.")]
+PointArgument = Annotated[str, typer.Argument(help="Point.")]
+ExpiresOption = Annotated[str, typer.Option(help="How long it may be carried out: 90s, 15m.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (capture, recalibrate, report):
+        app.command(command.__name__)(command)
+
+
+def capture(
+    gateway: GatewayArgument,
+    machine: MachineArgument,
+    point: PointArgument,
+    seconds: Annotated[int, typer.Option(min=1, max=86_400, help="How much of the signal.")],
+    expires: ExpiresOption = "5m",
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = None,
+) -> None:
+    """Have a point's raw samples sent up, from now on. The id printed is the capture's."""
+    from models.contract.messages import CaptureCommand
+
+    body = CaptureCommand(
+        gateway=gateway, id=_new_id(), expires_s=_deadline(expires), machine=machine, point=point, seconds=seconds
+    )
+    _send(body, home, json)
+
+
+def recalibrate(
+    gateway: GatewayArgument,
+    machine: MachineArgument,
+    point: PointArgument,
+    expires: ExpiresOption = "5m",
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = None,
+) -> None:
+    """Have a point learn its healthy state anew, for example after a repair."""
+    from models.contract.messages import RecalibrateCommand
+
+    body = RecalibrateCommand(gateway=gateway, id=_new_id(), expires_s=_deadline(expires), machine=machine, point=point)
+    _send(body, home, json)
+
+
+def report(
+    gateway: GatewayArgument, expires: ExpiresOption = "5m", home: HomeOption = DEFAULT_HOME, json: JsonOption = None
+) -> None:
+    """Have a gateway publish its state at once."""
+    from models.contract.messages import ReportCommand
+
+    _send(ReportCommand(gateway=gateway, id=_new_id(), expires_s=_deadline(expires)), home, json)
+
+
+def _new_id() -> str:
+    return secrets.token_hex(8)
+
+
+def _deadline(expires: str) -> int:
+    return int(time.time()) + seconds_of(expires, "--expires")
+
+
+def _send(body: CommandBody, home: Path, json: Path | None) -> None:
+    from cloud_hub.delivery.command import send_command
+
+    with open_hub(home) as hub:
+        send_command(body, hub.repository, hub.link)
+    typer.echo(body.id)
+    write_result(json, {"id": body.id, "gateway": body.gateway, "expires_s": body.expires_s})

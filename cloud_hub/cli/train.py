@@ -1,0 +1,108 @@
+"""`cloud-hub train`: from recordings to a checked bundle and a report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloud_hub.cli._common import JsonOption
+from cloud_hub.errors import DataError
+
+_DATA_HELP = "A file (CSV, Parquet, WAV, npz) or folder; FILE@0.0-0.6 is its first 60 %. May be repeated."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(train)
+
+
+def train(
+    data: Annotated[list[str], typer.Option("--data", help="Healthy. " + _DATA_HELP)],
+    out: Annotated[Path, typer.Option("--out", help="The bundle to write (.mwb).", dir_okay=False)],
+    family: Annotated[str, typer.Option(help="Model family.")] = "spectral",
+    slot: Annotated[str, typer.Option(help="The job on a gateway that the bundle is for.")] = "vibration",
+    version: Annotated[str, typer.Option(help="Any text of A-Z a-z 0-9 . _ -; default: the time, UTC.")] = "",
+    title: Annotated[str, typer.Option(help="One line for people.")] = "",
+    faulty: Annotated[list[str] | None, typer.Option("--faulty", help="Only evaluated on. " + _DATA_HELP)] = None,
+    axes: Annotated[str, typer.Option(help="Columns to use, in order, with commas; default: all.")] = "",
+    rate: Annotated[float | None, typer.Option(help="Sampling rate in Hz, when the files do not say.")] = None,
+    units: Annotated[str | None, typer.Option(help="Unit, when the files do not say: g, m/s2, degC, ...")] = None,
+    quantity: Annotated[str, typer.Option(help="Physical quantity; default: the family's first.")] = "",
+    column_points: Annotated[  # noqa: FBT002 - a flag on the command line
+        bool, typer.Option("--column-points", help="Each column is a point of its own, not an axis.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 1,
+    accept: Annotated[str | None, typer.Option(help="Ship although a gate fails, and why; it is recorded.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML report; default: beside the bundle.")] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Train a network on healthy data, quantise it, check it against float and baseline, and pack a bundle."""
+    import msgspec
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from cloud_hub.data.load import Options, load
+    from models.families import family_named
+
+    chosen = family_named(family)
+    options = Options(tuple(a.strip() for a in axes.split(",") if a.strip()), rate, units, column_points)
+    healthy = load(data, options)
+    broken = load(faulty, options) if faulty else []
+    began = time.monotonic()
+    console = Console(stderr=True)
+    with Progress(TextColumn("{task.description:<58}"), BarColumn(), TimeElapsedColumn(), console=console) as bar:
+        task = bar.add_task("starting TensorFlow", total=1.0)
+
+        from cloud_hub.report.render import render_report
+        from cloud_hub.training.train import Order
+        from cloud_hub.training.train import train as run
+
+        now_s = int(time.time())
+        order = Order(
+            family=chosen,
+            slot=slot,
+            version=version or time.strftime("%Y%m%d.%H%M%S", time.gmtime(now_s)),
+            title=title or f"{chosen.title}, {healthy[0].rate_hz:g} Hz",
+            quantity=quantity or next(iter(chosen.quantities)),
+            seed=seed,
+            created_s=now_s,
+            accept=accept,
+        )
+        trained = run(order, healthy, broken, lambda what, share: bar.update(task, description=what, completed=share))
+        page = render_report(trained)
+    train_s = time.monotonic() - began
+    report = report or out.with_suffix(".html")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(trained.data)
+        report.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written: {error}") from error
+    auc = trained.evaluation.auc
+    summary = {
+        "bundle": str(out),
+        "report": str(report),
+        "slot": slot,
+        "version": order.version,
+        "sha256": trained.bundle.sha256,
+        "bundle_bytes": len(trained.data),
+        "network_bytes": len(trained.bundle.model),
+        "train_s": round(train_s, 2),
+        "auc": {"float": auc.real, "int8": auc.int8, "baseline": auc.baseline},
+        "baseline": trained.evaluation.baseline_name,
+        "faults": trained.evaluation.faults,
+        "false_alarms": trained.evaluation.false_alarms,
+        "window_us": round(trained.replay.window_us, 1),
+        "gates_failed": trained.gates,
+    }
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1) + b"\n")
+    console.print(
+        f"[bold]{slot}/{order.version}[/bold] {trained.bundle.sha256[:12]}  {len(trained.data) / 1024:.0f} KB "
+        f"(network {len(trained.bundle.model) / 1024:.0f} KB) in {train_s:.1f} s\n"
+        f"AUC float {auc.real:.4f}  int8 {auc.int8:.4f}  {trained.evaluation.baseline_name} {auc.baseline:.4f}   "
+        f"false alarms on held-out healthy data: {trained.evaluation.false_alarms}\n{out}  {report}"
+    )

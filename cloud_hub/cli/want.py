@@ -1,0 +1,58 @@
+"""`cloud-hub want`: say which bundle gateways shall run."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
+from cloud_hub.cli._hub import moment_of, open_hub, seconds_of, write_result
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("want")(want)
+
+
+def want(
+    gateways: Annotated[list[str], typer.Argument(help="Gateways.", metavar="GATEWAY...")],
+    bundle: Annotated[
+        list[str] | None, typer.Option("--bundle", help="Digest, start of one, or slot/version. May be repeated.")
+    ] = None,
+    slot: Annotated[str | None, typer.Option(help="Refuse unless the bundle is for this slot.")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", help="A slot that shall stop. May be repeated.")
+    ] = None,
+    not_before: Annotated[str, typer.Option("--not-before", help="ISO 8601, UTC unless it says otherwise.")] = "",
+    jitter: Annotated[str, typer.Option(help="Spread fetching over this time: 90s, 15m, 12h.")] = "0",
+    expires: Annotated[str, typer.Option(help="How long the want may be followed: 12h, 30d.")] = "30d",
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = None,
+) -> None:
+    """Want a bundle on gateways; their other slots stay as they are."""
+    from cloud_hub.delivery.want import When, build_want, send_want
+    from cloud_hub.errors import GateError
+
+    if not bundle and not remove:
+        raise typer.BadParameter("expected --bundle or --remove", param_hint="--bundle")
+    now_s = time.time()
+    start = moment_of(not_before, "--not-before") if not_before else 0
+    when = When(int(max(now_s, start)) + seconds_of(expires, "--expires"), start, seconds_of(jitter, "--jitter"))
+    issued: list[object] = []
+    with open_hub(home) as hub:
+        records = [hub.registry.find_bundle(reference) for reference in bundle or []]
+        for record in records:
+            if slot is not None and record.slot != slot:
+                raise GateError(f"bundle {record.target}: it is for the slot {record.slot}, not {slot}")
+        changes = dict.fromkeys(remove or [], None) | {record.slot: record for record in records}
+        for gateway in gateways:
+            body = build_want(gateway, changes, hub.registry, now_s, when)
+            send_want(body, hub.repository, hub.registry, hub.link)
+            slots = {wanted.slot: wanted.sha256 for wanted in body.bundles}
+            issued.append({"gateway": gateway, "seq": body.seq, "expires_s": body.expires_s, "slots": slots})
+            listed = ", ".join(f"{wanted.slot}/{wanted.version}" for wanted in body.bundles) or "nothing"
+            typer.echo(f"{gateway}: want {body.seq}: {listed}")
+        sent = hub.link.bytes_sent
+    write_result(json, {"wants": issued, "bytes_sent": sent})

@@ -1,0 +1,115 @@
+"""From recordings to what a network is trained on: windows, features, normalisation, a held-out part in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cloud_hub.data.recording import Recording, check_alike
+from cloud_hub.errors import DataError
+from models.bundle.manifest import FeatureSpec, InputSpec, Normalisation
+from models.families import Family
+from models.signal.arrays import F32, F64
+from models.signal.features import FeatureExtractor
+from models.signal.windows import cut_windows
+
+_HELD_OUT = 0.25
+_TRAIN_HOP_DIVISOR = 2  # training windows overlap more than the gateway's: more of them from the same minutes
+_MIN_WINDOWS = 24
+_SCALE_FLOOR = 0.02  # of a feature's typical spread: a feature that never moved must not explode later
+
+
+@dataclass(frozen=True, slots=True)
+class PointData:
+    """One point's healthy windows, (k, window, axes): the earlier part to train on, the later held out.
+
+    `history`: the earlier part cut with the gateway's own hop, for calibration as a gateway does it.
+    """
+
+    point: str
+    train: F32
+    history: F32
+    held_out: F32
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that training needs. `z_train`, `z_held_out`: normalised features (k, features), each point's own
+    healthy mean taken out as calibration will do on the gateway.
+    """
+
+    source: InputSpec
+    features: FeatureSpec
+    names: tuple[str, ...]
+    normalisation: Normalisation
+    points: list[PointData]
+    z_train: F32
+    z_held_out: F32
+
+
+def prepare(recordings: list[Recording], family: Family, quantity: str) -> Prepared:
+    """Cut, compute, split and normalise.
+
+    The last quarter of each recording is held out, with a gap of one window before it, so that no sample is on both
+    sides.
+
+    Raises: DataError: recordings that do not go together, a unit unknown to the family, or too little data.
+    """
+    first = check_alike(recordings)
+    allowed = family.quantities.get(quantity)
+    if allowed is None:
+        raise DataError(f"quantity: family {family.name} knows {', '.join(family.quantities)}, got {quantity!r}")
+    if first.units not in allowed:
+        raise DataError(f"{first.name}: {quantity} should be in {' or '.join(allowed)}, got {first.units!r}")
+    window, hop = family.window_for(first.rate_hz)
+    source = InputSpec(
+        quantity=quantity, units=first.units, axes=list(first.axes), rate_hz=first.rate_hz, window=window, hop=hop
+    )
+    spec = family.features_for(source)
+    extract = FeatureExtractor(spec, source)
+    points = _split(recordings, window, hop)
+    rows = [extract(point.train) for point in points]
+    means: list[F64] = [r.mean(axis=0, dtype=np.float64) for r in rows]
+    mean = np.mean(means, axis=0)
+    centred = np.concatenate([r - m for r, m in zip(rows, means, strict=True)])
+    spread = centred.std(axis=0, dtype=np.float64)
+    scale = np.maximum(spread, _SCALE_FLOOR * max(float(np.median(spread)), 1e-9))
+    held_out = np.concatenate([extract(p.held_out) - m for p, m in zip(points, means, strict=True)])
+    return Prepared(
+        source=source,
+        features=spec,
+        names=extract.names,
+        normalisation=Normalisation(mean=mean.tolist(), scale=scale.tolist()),
+        points=points,
+        z_train=(centred / scale).astype(np.float32),
+        z_held_out=(held_out / scale).astype(np.float32),
+    )
+
+
+def _split(recordings: list[Recording], window: int, hop: int) -> list[PointData]:
+    by_point: dict[str, list[Recording]] = {}
+    for recording in recordings:
+        by_point.setdefault(recording.point, []).append(recording)
+    points = []
+    train_hop = max(1, hop // _TRAIN_HOP_DIVISOR)
+    for point, parts in by_point.items():
+        train, history, held_out = [], [], []
+        for part in parts:
+            border = round(len(part.samples) * (1 - _HELD_OUT))
+            early, late = part.samples[:border], part.samples[border:]
+            early = early[: max(0, len(early) - window)] if len(early) > 4 * window else early
+            train.append(cut_windows(early, window, train_hop))
+            history.append(cut_windows(early, window, hop))
+            held_out.append(cut_windows(late, window, hop))
+        data = PointData(point, np.concatenate(train), np.concatenate(history), np.concatenate(held_out))
+        if len(data.train) < _MIN_WINDOWS or len(data.held_out) < _MIN_WINDOWS // 4:
+            needed = (_MIN_WINDOWS * train_hop + 2 * window) / (1 - _HELD_OUT)
+            got = sum(len(p.samples) for p in parts)
+            raise DataError(
+                f"point {point}: {got:,} samples give {len(data.train)} windows to train on and "
+                f"{len(data.held_out)} to hold out; expected at least {_MIN_WINDOWS} and {_MIN_WINDOWS // 4}, that is "
+                f"about {needed:,.0f} samples"
+            )
+        points.append(data)
+    return points

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from models.bundle.manifest import InputSpec
+from models.signal.diagnose import PointFacts, diagnose, match_orders
+from models.signal.monitor import Monitor
+from tests.models.builders import RATE_HZ, WINDOW, blows, healthy_windows, manifest, no_network
+
+SHAFT_HZ = 29.0
+ORDERS = {"BPFO": 3.585, "BPFI": 5.415, "BSF": 4.714, "FTF": 0.398}
+FACTS = PointFacts(SHAFT_HZ, ORDERS, (2.8, 7.1, 18.0), "ISO 20816-3, group 2, flexible")
+
+
+def alarmed(windows: np.ndarray) -> tuple[Monitor, object]:
+    m = Monitor(manifest(), no_network, ["p"])
+    m.process(healthy_windows(32), [0] * 32)
+    return m, m.process(windows, [0] * len(windows))[-1]
+
+
+@pytest.mark.parametrize("fault", ["BPFO", "BPFI"])
+def test_names_the_fault_whose_order_stands_in_the_envelope(fault: str) -> None:
+    windows = healthy_windows(6, seed=3) + blows(6, ORDERS[fault] * SHAFT_HZ, 1.2)
+    m, result = alarmed(windows)
+    found = diagnose(windows[-1], result, m, FACTS)
+    assert found.fault == fault
+    assert found.orders[0].frequency_hz == pytest.approx(ORDERS[fault] * SHAFT_HZ, rel=0.03)
+    assert found.orders[0].confidence > 0.6
+    assert fault in found.summary
+    assert "bearing" in found.check_first
+
+
+def test_drivers_are_in_the_band_where_the_fault_rings() -> None:
+    windows = healthy_windows(6, seed=3) + blows(6, 104.0, 1.2)
+    m, result = alarmed(windows)
+    drivers = diagnose(windows[-1], result, m, FACTS).drivers
+    driver = next(d for d in drivers if d.label.endswith("Hz"))
+    assert driver.axis == "x"
+    assert 0 < driver.share <= 1
+    assert driver.ratio > 1.5
+    low, high = (float(f) for f in driver.label.removesuffix(" Hz").split("-"))
+    assert low < 2600 < high * 1.2
+
+
+def test_unknown_stays_unknown() -> None:
+    source = InputSpec(quantity="acceleration", units="g", axes=["x"], rate_hz=RATE_HZ, window=WINDOW, hop=WINDOW)
+    named = sum(bool(match_orders(w, source, FACTS)) for w in healthy_windows(200, seed=11))
+    assert named <= 4  # of 200 windows of plain noise
+
+
+def test_without_facts_no_fault_is_named() -> None:
+    windows = healthy_windows(6, seed=3) + blows(6, ORDERS["BPFO"] * SHAFT_HZ, 1.2)
+    m, result = alarmed(windows)
+    found = diagnose(windows[-1], result, m, PointFacts())
+    assert found.fault is None
+    assert found.orders == []
+    assert found.zone is None
+    assert "healthy level" in found.summary
+
+
+def test_velocity_rms_of_a_pure_tone_and_its_zone() -> None:
+    t = np.arange(WINDOW) / RATE_HZ
+    hz, velocity_mm_s = 80.0, 10.0  # RMS
+    acceleration_g = np.sqrt(2) * velocity_mm_s * 1e-3 * 2 * np.pi * hz / 9.80665 * np.sin(2 * np.pi * hz * t)
+    window = acceleration_g.astype(np.float32)[:, None]
+    m, result = alarmed(window[None])
+    found = diagnose(window, result, m, FACTS)
+    assert found.velocity_rms_mm_s == pytest.approx(velocity_mm_s, rel=0.02)
+    assert found.zone == "C"
+    assert found.zone_source == "ISO 20816-3, group 2, flexible"
