@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class Plant:
             self.started.run(f"{gateway}-check", "edge-agent", "check-config", "--config", str(config))
             self.started.start(gateway, "edge-agent", "run", "--config", str(config))
         for gateway in self.gateways:
-            wait_for(f"agent {gateway} online", lambda g=gateway: self._online(g), self.started)
+            wait_for(f"agent {gateway} online", partial(self._online, gateway), self.started)
 
     def _agent_toml(self, gateway: str) -> str:
         head = f"""# Written by the demo; an agent on a real gateway has a file like this.
