@@ -85,9 +85,7 @@ class AlarmBook:
 
     def _in_alarm(self, score: float, now_s: float) -> Draft | None:
         if self.open is None:
-            self.open = OpenAlarm(
-                id=self._new_id(), raised_s=now_s, peak=score, reported_peak=score, reported_s=now_s
-            )
+            self.open = OpenAlarm(id=self._new_id(), raised_s=now_s, peak=score, reported_peak=score, reported_s=now_s)
             return Draft(self.open.id, "raised", "alarm", score, score)
         alarm = msgspec.structs.replace(self.open, peak=max(self.open.peak, score))
         self.open = alarm

@@ -71,7 +71,7 @@ class UpdateSettings:
     """
 
     confirm_ticks: int = 20
-    max_starts: int = 3
+    max_starts: int = 5
     stall_s: float = 20.0
 
 
@@ -193,7 +193,7 @@ def _build(sections: Mapping[str, Table], root: Table, base: Path) -> Config:
         ),
         update=UpdateSettings(
             confirm_ticks=update.number("confirm_ticks", whole, 1, 1_000_000, 20),
-            max_starts=update.number("max_starts", whole, 1, 100, 3),
+            max_starts=update.number("max_starts", whole, 1, 1_000_000, 5),
             stall_s=update.number("stall_s", boolean_free_number, 0.1, 86_400.0, 20.0),
         ),
         outbox_max_bytes=sections["outbox"].number("max_bytes", whole, 2**16, 2**36, 32 * 2**20),

@@ -57,9 +57,7 @@ class Outcome:
 class Slot:
     """See the module. `span_s`: of trend rows. `new_id`: makes ids of alarms."""
 
-    def __init__(
-        self, slot: str, points: Sequence[PointSettings], span_s: float, new_id: Callable[[], str]
-    ) -> None:
+    def __init__(self, slot: str, points: Sequence[PointSettings], span_s: float, new_id: Callable[[], str]) -> None:
         self.id = slot
         self.points = tuple(points)
         self.names = tuple(point.name for point in points)
@@ -247,16 +245,12 @@ class Slot:
         self._scores[point] = None
         if draft is not None and self.champion is not None:
             loaded = self.champion.loaded
-            self._carried.events.append(
-                SlotEvent(draft, self.points[point], loaded.sha256, loaded.manifest.version)
-            )
+            self._carried.events.append(SlotEvent(draft, self.points[point], loaded.sha256, loaded.manifest.version))
             self._carried.alarms_changed = True
 
     def open_alarms(self) -> dict[str, OpenAlarm]:
         """The open alarms by point name, for the disk."""
-        return {
-            name: book.open for name, book in zip(self.names, self._books, strict=True) if book.open is not None
-        }
+        return {name: book.open for name, book in zip(self.names, self._books, strict=True) if book.open is not None}
 
     def take_over_alarms(self, alarms: Mapping[str, OpenAlarm]) -> None:
         """Go on with alarms from the disk."""

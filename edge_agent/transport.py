@@ -13,7 +13,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterable
-from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -136,7 +135,7 @@ class MqttTransport:
     def subscribe(self, filters: Iterable[str], qos: int = 1) -> None:
         """See `wire.Transport`."""
         with self._lock:
-            added = {f: qos for f in filters}
+            added = dict.fromkeys(filters, qos)
             self._filters.update(added)
             if added and self.connected:
                 self._client.subscribe(list(added.items()))
@@ -196,6 +195,6 @@ class MqttTransport:
         self.inbox.put(Incoming(message.topic, bytes(message.payload), message.retain))
 
 
-def _no_delay(_client: mqtt.Client, _userdata: object, sock: Any) -> None:
+def _no_delay(_client: mqtt.Client, _userdata: object, sock: SocketLike) -> None:
     """Without this a QoS 1 round trip waits for Nagle's timer: 88 ms instead of 0.7 ms, measured."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
