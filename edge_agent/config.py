@@ -23,8 +23,8 @@ from typing import Any, Literal, cast, get_args
 
 from edge_agent.errors import ConfigError
 from edge_agent.settings_reader import REQUIRED, Problems, Table, boolean_free_number, whole
-from models.contract.ids import FleetId, GatewayId, MachineId, NodeId, PointId, SlotId
 from models.contract.frames import MAX_AXES, MAX_RATE_HZ
+from models.contract.ids import FleetId, GatewayId, MachineId, NodeId, PointId, SlotId
 from models.contract.messages import MAX_POINTS, MAX_SLOTS
 from models.signal.diagnose import PointFacts
 

@@ -229,6 +229,7 @@ class Slot:
             units=manifest.input.units,
             samples=len(window),
             window=np.ascontiguousarray(window, "<f4").tobytes(),
+            shift=baseline.shift.astype("<f4").tobytes(),
             raw_score=result.raw,
             raw_limit=baseline.limit,
         )

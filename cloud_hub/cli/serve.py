@@ -33,12 +33,17 @@ def serve(
         raise typer.BadParameter(f"expected debug, info, warning or error, got {log_level!r}", param_hint="--log-level")
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
+    from cloud_hub.delivery.publish import MetadataKeeper
+    from cloud_hub.services.rescore import Rescorer
     from cloud_hub.services.serve import Hub
+    from cloud_hub.trust.keys import hub_repository
 
     settings = load_settings(home)
     if port is not None:
         settings = settings.model_copy(update={"api_port": port})
-    hub = Hub(settings)
+    # Without keys this hub watches a fleet that another one signs for.
+    keeper = MetadataKeeper(settings, hub_repository(settings)) if settings.keys_dir.is_dir() else None
+    hub = Hub(settings, rescore=Rescorer(settings.bundles_dir), periodic=keeper)
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
     hub.run(ready_file, on_ready=lambda: typer.echo("ready"))
     typer.echo("stopped")

@@ -115,7 +115,11 @@ def diagnosis(summary: str = "outer race: BPFO at 87.4 Hz stands 12 dB over the 
         summary=summary,
         drivers=[Driver(axis="x", label="2.5-3.2 kHz", share=0.6, ratio=4.5)],
         fault="BPFO",
-        orders=[OrderMatch(fault="BPFO", order=3.585, frequency_hz=87.4, harmonics=[87.4, 174.8], prominence=12.0, confidence=0.9)],
+        orders=[
+            OrderMatch(
+                fault="BPFO", order=3.585, frequency_hz=87.4, harmonics=[87.4, 174.8], prominence=12.0, confidence=0.9
+            )
+        ],
         velocity_rms_mm_s=4.7,
         zone="C",
         zone_source="test",
@@ -132,6 +136,7 @@ def window(samples: int = 256, axes: int = 2, raw_score: float = 7.25) -> Eviden
         units="m/s2",
         samples=samples,
         window=data.tobytes(),
+        shift=b"",
         raw_score=raw_score,
         raw_limit=3.0,
     )
