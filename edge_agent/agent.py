@@ -39,8 +39,8 @@ from models.contract.messages import (
     CaptureCommand,
     CommandBody,
     Health,
-    ReceiptBody,
     RecalibrateCommand,
+    ReceiptBody,
     ReportCommand,
     WantBody,
     decode,
@@ -327,7 +327,7 @@ class Agent:
 
     # ------------------------------------------------------------------------------------------------ orders
 
-    def _follow(self, want: WantBody, fresh: bool) -> None:  # noqa: FBT001 - the shape that Orders calls
+    def _follow(self, want: WantBody, fresh: bool) -> None:
         wanted = {bundle.slot: bundle for bundle in want.bundles}
         begin_s = max(self._clock.utc(), want.not_before_s) + self._rng.uniform(0.0, want.jitter_s)
         for slot, delivery in self.deliveries.items():

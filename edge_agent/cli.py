@@ -114,9 +114,7 @@ def _run(options: argparse.Namespace) -> int:
         config.broker, f"mw-{gateway}", inbox, will=(topics.topic_of(topics.State(gateway)), encode(will))
     )
     runtime = find_runtime(config.runtime.kind, config.runtime.threads)
-    agent = Agent(
-        config, transport, TrustStore(state_dir), runtime, ThreadWorker(inbox.wake), boot_id=boot_id
-    )
+    agent = Agent(config, transport, TrustStore(state_dir), runtime, ThreadWorker(inbox.wake), boot_id=boot_id)
     stopping = False
 
     def stop(signum: int, _frame: object) -> None:

@@ -55,7 +55,7 @@ class Trust(Protocol):
 class StoredAlarms(Document, frozen=True, kw_only=True):
     """Open alarms by point name."""
 
-    open: dict[str, OpenAlarm] = {}
+    open: dict[str, OpenAlarm] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,14 @@ class SlotDelivery:
         save_document(self._folder / _RECORD, record)
         self.record = record
 
-    def _go(self, event: Event, **changes: Any) -> None:
-        """Take one step: store it, then report it. Raises: StorageError: the record stays as it was."""
+    def _go(self, event: Event, *, reason: str | None = None, error: str | None = None) -> None:
+        """Take one step. Raises: StorageError: the record stays as it was."""
+        self._enact(event, advance(self.record, event, reason=reason, error=error))
+
+    def _enact(self, event: Event, after: SlotRecord) -> None:
+        """Store a step, then report it."""
         before = self.record.state
-        self._store(advance(self.record, event, **changes))
+        self._store(after)
         self.trouble = None
         log.info("slot %s: %s -> %s on %s", self.slot.id, before.value, self.record.state.value, event.value)
         self._around.tell(self.slot.id, self.record, self.record.reason, self.record.error)
@@ -210,21 +214,20 @@ class SlotDelivery:
         """What a verified want says about this slot; None: nothing. The same want twice changes nothing."""
         record = self.record
         active = record.active.sha256 if record.active is not None else None
-        if wanted is None or wanted.sha256 == active:
-            if record.candidate is not None or record.state in {State.REFUSED, State.ROLLED_BACK}:
-                if seq != record.want_seq:
-                    self._abandon()
-                    self._go(Event.KEPT if active is not None else Event.WITHDRAWN)
-                    self._prune()
-            return
         settled = record.state in {State.REFUSED, State.ROLLED_BACK}
+        if wanted is None or wanted.sha256 == active:
+            if (record.candidate is not None or settled) and seq != record.want_seq:
+                self._abandon()
+                self._go(Event.KEPT if active is not None else Event.WITHDRAWN)
+                self._prune()
+            return
         if seq == record.want_seq and (settled or record.candidate == wanted):
             return
         if not settled and record.candidate == wanted:
             self._store(msgspec.structs.replace(record, want_seq=seq))
             return
         self._abandon()
-        self._go(Event.WANTED, candidate=wanted, want_seq=seq, begin_s=begin_s)
+        self._enact(Event.WANTED, advance(record, Event.WANTED, candidate=wanted, want_seq=seq, begin_s=begin_s))
         self._prune()
 
     def _abandon(self) -> None:
@@ -238,9 +241,8 @@ class SlotDelivery:
     def retry(self) -> None:
         """The hub has published anew: what was refused for want of proof gets another look."""
         record = self.record
-        if record.state is State.REFUSED and record.reason is not None and record.candidate is not None:
-            if record.reason.startswith(("metadata_", "target_", "worker_")):
-                self._go(Event.RETRIED)
+        if record.state is State.REFUSED and (record.reason or "").startswith(("metadata_", "target_", "worker_")):
+            self._go(Event.RETRIED)
 
     # ------------------------------------------------------------------------------------------------ fetching
 
@@ -320,7 +322,7 @@ class SlotDelivery:
         token = object()
         self._job = token
 
-        def finish(answer: Any) -> None:
+        def finish(answer: object) -> None:
             if self._job is token:
                 self._job = None
                 done(answer)

@@ -34,7 +34,7 @@ class OrdersRecord(Document, frozen=True, kw_only=True):
 
     want: WantBody | None = None
     want_digest: str = ""
-    commands: list[str] = []
+    commands: list[str] = msgspec.field(default_factory=list)
     known_time_s: float = 0.0
 
 

@@ -46,7 +46,7 @@ def _check(name: str, what: Callable[[], str]) -> Check:
         return Check(name, False, str(error))
 
 
-class _Unmet(MillwrightError):
+class _UnmetError(MillwrightError):
     """A check that is not met."""
 
 
@@ -59,7 +59,7 @@ def _root_of_trust(config: Config) -> str:
     for path in (config.gateway.state_dir / "root.json", config.trust_root):
         if path is not None and path.is_file():
             return str(path)
-    raise _Unmet("no root.json in the state folder and none named by [trust] root: every want will be refused")
+    raise _UnmetError("no root.json in the state folder and none named by [trust] root: every want will be refused")
 
 
 def _runtime(config: Config, found: list[Runtime]) -> str:
@@ -73,7 +73,7 @@ def _slot(config: Config, slot: str, runtime: list[Runtime]) -> str:
     if record.active is None:
         return "no bundle is installed yet"
     if not runtime:
-        raise _Unmet("not tried: there is no runtime")
+        raise _UnmetError("not tried: there is no runtime")
     bundle = load_bundle_file(folder / f"{record.active.sha256}{SUFFIX}", record.active.sha256)
     check_fit(bundle.manifest, slot, config.points_of(slot))
     report = prove(bundle, load_network(bundle, runtime[0]), runtime[0])

@@ -61,11 +61,12 @@ def render_status(status: Status, now_s: float) -> str:
     """A table for people."""
     state = status.state
     age_s = max(0.0, now_s - state.time_s)
+    running = f"{'running' if state.online else 'stopped'}, {age_s:.0f} s ago"
+    broker = "connected" if status.connected else "NOT connected"
+    memory = f"{state.rss_mb:.0f} MB, outbox {state.outbox_bytes} bytes, want {state.want_seq}"
     lines = [
-        f"gateway {state.gateway}   {'running' if state.online else 'stopped'}, {age_s:.0f} s ago   "
-        f"broker {'connected' if status.connected else 'NOT connected'}",
-        f"agent {state.agent_version}, {state.runtime}, {state.rss_mb:.0f} MB, outbox {state.outbox_bytes} bytes, "
-        f"want {state.want_seq}",
+        f"gateway {state.gateway}   {running}   broker {broker}",
+        f"agent {state.agent_version}, {state.runtime}, {memory}",
         "",
         *_table(
             ("slot", "phase", "runs", "candidate", "note"),
