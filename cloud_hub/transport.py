@@ -6,6 +6,7 @@ that anybody else does. Incoming messages go into a bounded queue; the paho thre
 
 from __future__ import annotations
 
+import logging
 import queue
 import socket
 import ssl
@@ -23,6 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from cloud_hub.errors import LinkError
 from cloud_hub.settings import Settings
 
+_log = logging.getLogger(__name__)
 MAX_QUEUED = 20_000
 MAX_QUEUED_BYTES = 256 * 2**20
 _WAIT_S = 30.0
@@ -68,6 +70,7 @@ class Link:
         self._where = f"{settings.broker_host}:{settings.broker_port}"
         self._filters: list[str] = []
         self._connected = threading.Event()
+        self._subscribed = threading.Event()
         self._refused = ""
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=clean, protocol=mqtt.MQTTv311
@@ -90,6 +93,7 @@ class Link:
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_socket_open = _no_delay
         self._host, self._port = settings.broker_host, settings.broker_port
 
@@ -104,6 +108,11 @@ class Link:
     def connected(self) -> bool:
         """Whether the broker has accepted us and the connection stands."""
         return self._connected.is_set()
+
+    @property
+    def listening(self) -> bool:
+        """Whether, besides, the broker has granted every subscription: from now on nothing is missed."""
+        return self.connected and self._subscribed.is_set()
 
     def connect(self, timeout_s: float = _WAIT_S) -> None:
         """Connect and wait until the broker has accepted us. Raises: LinkError."""
@@ -156,7 +165,16 @@ class Link:
             client.subscribe([(f, 1) for f in self._filters])
         self._connected.set()
 
+    def _on_subscribe(
+        self, _client: mqtt.Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _properties: object
+    ) -> None:
+        if any(reason.is_failure for reason in reasons):
+            _log.error("broker %s: refused a subscription: %s", self._where, ", ".join(map(str, reasons)))
+        else:
+            self._subscribed.set()
+
     def _on_disconnect(self, *_: object) -> None:
+        self._subscribed.clear()
         self._connected.clear()
 
     def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:

@@ -54,4 +54,5 @@ def want(
             issued.append({"gateway": gateway, "seq": body.seq, "expires_s": body.expires_s, "slots": slots})
             listed = ", ".join(f"{wanted.slot}/{wanted.version}" for wanted in body.bundles) or "nothing"
             typer.echo(f"{gateway}: want {body.seq}: {listed}")
-    write_result(json, {"wants": issued})
+        sent = hub.link.bytes_sent
+    write_result(json, {"wants": issued, "bytes_sent": sent})

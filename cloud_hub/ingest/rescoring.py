@@ -21,6 +21,7 @@ Rescore = Callable[[str, Evidence], float]
 _log = logging.getLogger(__name__)
 _BATCH = 50
 _RETRY_S = 5.0
+_SAME = 1e-3  # relative: float32 sums in another order, and kernels of another runtime
 
 
 class RescoreWorker:
@@ -81,6 +82,6 @@ class RescoreWorker:
         except Exception as error:  # noqa: BLE001 - one odd window must not end the re-scoring of all others
             _log.exception("evidence of event %d: re-scoring failed", item.event)
             return None, f"{type(error).__name__}: {error}"
-        if raw != item.evidence.raw_score:
+        if abs(raw - item.evidence.raw_score) > _SAME * abs(item.evidence.raw_score):
             _log.warning("evidence of event %d: hub scores %r, agent %r", item.event, raw, item.evidence.raw_score)
         return raw, None

@@ -48,6 +48,11 @@ class IngestStatus:
         with self._lock:
             self._counters[name] += amount
 
+    def set(self, name: str, value: int) -> None:
+        """Set a counter that somebody else counts."""
+        with self._lock:
+            self._counters[name] = value
+
     def count_all(self, prefix: str, amounts: Mapping[str, int]) -> None:
         """Add to several counters, `prefix` before each name."""
         with self._lock:

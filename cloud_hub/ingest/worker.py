@@ -109,7 +109,7 @@ class IngestWorker:
             with self._database.read() as session:
                 self._captures_due = dict.fromkeys(unfinished_captures(session), 0.0)
             self._loop()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the owner, who ends the program
             _log.exception("ingest failed")
             self.failure = error
             self._on_failure()

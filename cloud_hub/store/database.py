@@ -29,6 +29,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from cloud_hub.errors import SettingsError, StoreError, StoreUnavailableError
 from cloud_hub.settings import Settings
 
+__all__ = ["Database", "Session", "insert_new", "migration_config", "open_database", "upsert"]
+
 _BUSY_MS = 20_000
 _MIGRATION_LOCK = 0x6D77_0001  # any number, as long as all hubs use the same
 
@@ -80,6 +82,7 @@ class Database:
         Raises: StoreUnavailableError: nothing was written, trying again may help. StoreError: it would not.
         """
         with _translated(), self._writing.begin() as session:
+            session.connection()  # begins here, not at the first statement
             yield session
 
     def revision(self) -> str | None:

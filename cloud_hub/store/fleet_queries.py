@@ -13,6 +13,7 @@ from cloud_hub.errors import NotFoundError
 from cloud_hub.store import tables as t
 from cloud_hub.store import views as v
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
+from cloud_hub.store.registry import find_bundle
 
 _R = TypeVar("_R")
 _BY_GATEWAY = Order("gateways", (t.Gateway.id,), (str,))
@@ -118,7 +119,7 @@ def list_bundles(
         query = query.where(t.Bundle.slot == slot)
     if family is not None:
         query = query.where(t.Bundle.family == family)
-    return fetch_page(session, query, _BY_BUNDLE, paging, bundle_view)
+    return fetch_page(session, query, _BY_BUNDLE, paging, _bundle)
 
 
 def list_wants(
@@ -164,7 +165,7 @@ def _machines(session: Session, rows: Sequence[t.Machine]) -> list[v.MachineView
     for point, online in session.execute(query.where(t.Point.machine_id.in_(ids), t.Point.current.is_(True))):
         points[point.machine_id].append((point, online))
     count = select(t.Alarm.machine_id, func.count()).where(t.Alarm.machine_id.in_(ids), t.Alarm.status == "raised")
-    raised = dict(session.execute(count.group_by(t.Alarm.machine_id)).tuples().all())
+    raised = {machine: n for machine, n in session.execute(count.group_by(t.Alarm.machine_id))}  # noqa: C416 - typed
     return [_machine(row, points[row.id], raised.get(row.id, 0)) for row in rows]
 
 
@@ -267,8 +268,7 @@ def health_view(row: t.Health) -> v.HealthView:
     )
 
 
-def bundle_view(row: t.Bundle) -> v.BundleView:
-    """A row of bundles."""
+def _bundle(row: t.Bundle) -> v.BundleView:
     return v.BundleView(row.sha256, row.slot, row.version, row.family, row.target, row.length, row.created_s)
 
 
@@ -283,4 +283,21 @@ def _ack(row: t.Ack) -> v.AckView:
         sha256=row.sha256,
         reason=row.reason,
         detail=row.detail,
+    )
+
+
+def get_bundle(session: Session, reference: str) -> v.BundleDetail:
+    """One bundle by digest, unique prefix or slot/version. Raises: NotFoundError."""
+    record = find_bundle(session, reference)
+    return v.BundleDetail(
+        v.BundleView(
+            sha256=record.sha256,
+            slot=record.slot,
+            version=record.version,
+            family=record.family,
+            target=record.target,
+            length=record.length,
+            created_s=record.created_s,
+        ),
+        record.manifest_json,
     )

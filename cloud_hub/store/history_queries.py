@@ -76,7 +76,7 @@ def get_evidence(session: Session, alarm_id: str, event: int | None = None) -> v
     if found is None:
         which = f"event {event}" if event is not None else "any event"
         raise NotFoundError(f"alarm {alarm_id}: no evidence came with {which} of it")
-    of_event, evidence = found.tuple()
+    of_event, evidence = found
     return v.EvidenceWindow(
         alarm=alarm_id,
         event=of_event.id,

@@ -40,6 +40,7 @@ def _evidence(row: t.AlarmEvidence) -> Evidence:
         units=row.units,
         samples=row.samples,
         window=row.window,
+        shift=row.shift,
         raw_score=row.raw_score,
         raw_limit=row.raw_limit,
     )

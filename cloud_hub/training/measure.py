@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from cloud_hub.evaluate.metrics import roc_auc
 from cloud_hub.training.prepare import PointData
 from models.bundle.manifest import Manifest
 from models.errors import SignalError
@@ -45,20 +46,6 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     float_faulty: list[float]
     baseline_healthy: list[float]
     baseline_faulty: list[float]
-
-
-def roc_auc(healthy: F64, faulty: F64) -> float:
-    """Area under the ROC curve: the chance that a faulty score is above a healthy one, ties half.
-
-    Computed from ranks (Mann & Whitney 1947). Raises: SignalError: one side is empty.
-    """
-    from scipy.stats import rankdata
-
-    if not len(healthy) or not len(faulty):
-        raise SignalError(f"AUC: expected scores of both kinds, got {len(healthy)} healthy and {len(faulty)} faulty")
-    ranks = rankdata(np.concatenate([healthy, faulty]))
-    u = ranks[len(healthy) :].sum() - len(faulty) * (len(faulty) + 1) / 2
-    return float(u / (len(healthy) * len(faulty)))
 
 
 def scores_like_gateway(

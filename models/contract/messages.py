@@ -141,7 +141,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """The raw window behind a verdict: `window` is (samples, axes) float32, little-endian, in `units`.
 
-    `raw_score` is what the network gave for it before calibration; the hub computes it again and must get the same.
+    `raw_score` is what came out before division by `raw_limit`, with the point's own `shift` ((features,) float32: what
+    its healthy level adds to the training set's mean); the hub computes it again and must get the same.
     """
 
     rate_hz: float
@@ -149,6 +150,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     units: Text
     samples: Annotated[int, msgspec.Meta(ge=1, le=65536)]
     window: Annotated[bytes, msgspec.Meta(max_length=2**21)]
+    shift: Annotated[bytes, msgspec.Meta(max_length=4 * 4096)]
     raw_score: float
     raw_limit: float
 

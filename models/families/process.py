@@ -29,8 +29,8 @@ FAMILY = Family(
     build_network=_build_network,
     baseline_name="PCA T2+Q",
     fit_baseline=fit_t2_q,
-    calibration=CalibrationSpec(windows=64, z=4.5, min_spread=0.15, shift_weight=0.0),
-    decision=DecisionSpec(n=4, m=6, warn_level=0.85, alarm_level=1.0, clear_level=0.8, clear_windows=12),
+    calibration=CalibrationSpec(windows=64, z=5.0, min_spread=0.15, shift_weight=0.0),
+    decision=DecisionSpec(n=6, m=8, warn_level=0.85, alarm_level=1.0, clear_level=0.9, clear_windows=12),
     window_budget_us=10_000.0,
     memory_budget_kb=4_096.0,
 )

@@ -1,0 +1,72 @@
+# Bare `make` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TFLITE := .venv-tflite
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+# Recordings for tests and benchmarks; see README, "Recordings".
+MILLWRIGHT_DATA ?= $(firstword $(wildcard ../shared/data))
+export MILLWRIGHT_DATA
+export PATH := $(PATH):/usr/sbin
+ARGS ?=
+DATA ?=
+
+# $(call need,program,Debian package): install the package when the program is missing.
+define need
+	command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(2); }
+endef
+
+.PHONY: help demo test check lint types bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+demo: $(VENV)/.ready ## the whole loop, told live; DATA=folder for real recordings, ARGS="--exit --json FILE"
+	$(BIN)/python -m demo $(if $(DATA),--data $(DATA)) $(ARGS)
+
+test: $(VENV)/.ready $(TFLITE)/.ready ## everything: lint, types, all tests, real brokers
+	@$(call need,mosquitto,mosquitto)
+	$(MAKE) --no-print-directory lint types
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready $(TFLITE)/.ready ## lint, types and the quick tests, in under two minutes
+	@$(call need,mosquitto,mosquitto)
+	$(MAKE) --no-print-directory lint types
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.ready ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready ## mypy, strict
+	$(BIN)/mypy
+
+bench: $(VENV)/.ready ## benchmarks, as ratios within one run
+	@$(call need,mosquitto,mosquitto)
+	$(BIN)/python -m tests.benchmarks
+
+lock: $(VENV)/.ready ## resolve all dependencies anew into requirements/
+	$(BIN)/uv pip compile pyproject.toml --extra edge --extra hub --extra sim --extra dev --python-version 3.11 \
+	  --universal --generate-hashes --no-header -o requirements/lock.txt
+	$(BIN)/uv pip compile pyproject.toml --extra edge-tflite --python-version 3.11 \
+	  --generate-hashes --no-header -o requirements/lock-tflite.txt
+
+clean: ## remove what these targets made
+	rm -rf $(VENV) $(TFLITE) var .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.ready: requirements/lock.txt pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check "$$(sed -nE 's/^(uv==[0-9.]+).*/\1/p' requirements/lock.txt)"
+	$(BIN)/uv pip install -q --require-hashes -r requirements/lock.txt
+	$(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+# The other TFLite runtime needs numpy 1, so it lives in an environment of its own.
+$(TFLITE)/.ready: requirements/lock-tflite.txt pyproject.toml | $(VENV)/.ready
+	$(PYTHON) -m venv $(TFLITE)
+	$(BIN)/uv pip install -q --python $(TFLITE)/bin/python --require-hashes -r requirements/lock-tflite.txt
+	touch $@

@@ -1,0 +1,64 @@
+"""Puts the API together."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cloud_hub.api import pages, problems
+from cloud_hub.api.context import HubContext
+from cloud_hub.api.routes import fleet, history, system
+
+PREFIX = "/api/v1"
+_HEADERS = [
+    (b"content-security-policy", b"default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
+
+
+def create_app(context: HubContext) -> FastAPI:
+    """The application. FastAPI's own documentation pages load scripts from elsewhere, so there are none of them: `/api`
+    lists the routes, `/api/v1/openapi.json` describes them.
+    """
+    app = FastAPI(
+        title="Millwright hub",
+        version=_version(),
+        description="What the gateways of a fleet report: machines, points, alarms with evidence, trends, captures; "
+        "and the bundles and wants that they were given. Times are UTC seconds since 1970; a score of 1.0 is the "
+        "limit. Lists come in pages: pass `next` as `cursor` to get the one after.",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.context = context
+    problems.install(app)
+    for routes in (fleet, history, system):
+        app.include_router(routes.router, prefix=PREFIX)
+    app.include_router(pages.router)
+    app.add_middleware(_SecurityHeaders)
+    return app
+
+
+class _SecurityHeaders:
+    """Nothing from elsewhere, no framing, no guessing of types."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _version() -> str:
+    try:
+        return version("millwright")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,57 @@
+"""What routes are given: the database, the state of the running hub, and the parameters that lists share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from cloud_hub.ingest.status import StatusView
+from cloud_hub.store.database import Database, Session
+from cloud_hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Paging
+from models.contract.ids import ID_PATTERN
+
+
+@dataclass(frozen=True, slots=True)
+class HubContext:
+    """The parts of the hub that the API shows. `connected`: whether the broker is there."""
+
+    database: Database
+    captures_dir: Path
+    fleet: str
+    now_s: Callable[[], float]
+    ingest: Callable[[], StatusView]
+    connected: Callable[[], bool]
+
+
+def _context(request: Request) -> HubContext:
+    context = request.app.state.context
+    assert isinstance(context, HubContext)  # noqa: S101 - set by create_app
+    return context
+
+
+ContextDep = Annotated[HubContext, Depends(_context)]
+
+
+def _session(context: ContextDep) -> Iterator[Session]:
+    with context.database.read() as session:
+        yield session
+
+
+SessionDep = Annotated[Session, Depends(_session)]
+
+
+def _paging(
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many items at most.")] = DEFAULT_LIMIT,
+    cursor: Annotated[str | None, Query(description="The `next` of the page before.")] = None,
+) -> Paging:
+    return Paging(limit, cursor)
+
+
+PagingDep = Annotated[Paging, Depends(_paging)]
+_ID = rf"^{ID_PATTERN}$"  # of pydantic's regular expressions, where $ is the very end
+IdFilter = Annotated[str | None, Query(pattern=_ID)]
+TimeFilter = Annotated[float | None, Query(ge=0, le=1e11, allow_inf_nan=False, description="UTC seconds since 1970.")]

@@ -1,0 +1,125 @@
+"""Every error is an RFC 9457 problem, `application/problem+json`: the hub's own, validation, 404, 405 and faults."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from cloud_hub.errors import ConflictError, HubError, NotFoundError, StoreUnavailableError
+from cloud_hub.store.paging import CursorError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class FieldProblem(BaseModel):
+    """One thing that is wrong with a request. `where`: for example `query.limit`."""
+
+    where: str
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457. `type` is a stable word of ours, or about:blank when the status says it all."""
+
+    type: str = Field("about:blank", examples=["urn:millwright:problem:validation"])
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[FieldProblem] = []
+
+
+_HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
+    (CursorError, HTTPStatus.BAD_REQUEST, "cursor"),
+    (NotFoundError, HTTPStatus.NOT_FOUND, "not-found"),
+    (ConflictError, HTTPStatus.CONFLICT, "conflict"),
+    (StoreUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable"),
+]
+_ERROR_STATUS_FROM = 400
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem, and say so in its OpenAPI document."""
+    app.add_exception_handler(HubError, _hub_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _fault)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may fail in these ways; validation always may."""
+    named = {*statuses, HTTPStatus.UNPROCESSABLE_ENTITY}
+    return {int(s): {"model": Problem, "description": s.phrase} for s in sorted(named)}
+
+
+def _answer(
+    request: Request,
+    status: HTTPStatus,
+    detail: str,
+    kind: str | None = None,
+    errors: list[FieldProblem] | None = None,
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    problem = Problem(
+        type=f"urn:millwright:problem:{kind}" if kind is not None else "about:blank",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        errors=errors or [],
+    )
+    return JSONResponse(problem.model_dump(), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def _hub_error(request: Request, error: Exception) -> JSONResponse:
+    for kind, status, word in _HUB_ERRORS:
+        if isinstance(error, kind):
+            return _answer(request, status, str(error), word)
+    raise error
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
+    errors = [FieldProblem(where=".".join(map(str, e["loc"])), message=e["msg"]) for e in error.errors()]
+    detail = "; ".join(f"{e.where}: {e.message}" for e in errors)
+    return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, "validation", errors)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    status = HTTPStatus(error.status_code)
+    detail = error.detail
+    if detail == status.phrase:
+        detail = f"{request.method} {request.url.path}: {status.phrase.lower()}"
+    return _answer(request, status, detail, headers=dict(error.headers) if error.headers else None)
+
+
+async def _fault(request: Request, _error: Exception) -> JSONResponse:
+    """What went wrong is in the hub's log; callers learn only that it was not their fault."""
+    return _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in the hub; its log has the details", "fault")
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        for path in document["paths"].values():
+            for operation in path.values():
+                _mark_problems(operation["responses"])
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _mark_problems(responses: dict[str, Any]) -> None:
+    """FastAPI writes every model down as application/json."""
+    for status, response in responses.items():
+        content = response.get("content", {})
+        if int(status) >= _ERROR_STATUS_FROM and "application/json" in content:
+            content[MEDIA_TYPE] = content.pop("application/json")

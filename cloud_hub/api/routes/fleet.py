@@ -1,0 +1,95 @@
+"""Gateways, machines, points, bundles, wants, acks."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from cloud_hub.api.context import IdFilter, PagingDep, SessionDep
+from cloud_hub.api.problems import problem_responses
+from cloud_hub.store import fleet_queries as queries
+from cloud_hub.store import views as v
+from cloud_hub.store.paging import Page
+
+router = APIRouter(tags=["fleet"])
+_LIST = problem_responses(HTTPStatus.BAD_REQUEST)
+_ONE = problem_responses(HTTPStatus.NOT_FOUND)
+
+
+@router.get("/gateways", responses=_LIST)
+def list_gateways(session: SessionDep, paging: PagingDep, online: bool | None = None) -> Page[v.GatewayView]:
+    """Gateways by id."""
+    return queries.list_gateways(session, paging, online=online)
+
+
+@router.get("/gateways/{gateway}", responses=_ONE)
+def get_gateway(session: SessionDep, gateway: str) -> v.GatewayDetail:
+    """One gateway with slots, points, counters, latest health and current want."""
+    return queries.get_gateway(session, gateway)
+
+
+@router.get("/machines", responses=_LIST)
+def list_machines(
+    session: SessionDep, paging: PagingDep, gateway: IdFilter = None, verdict: v.Verdict | None = None
+) -> Page[v.MachineView]:
+    """Machines by id, with the worst verdict and the highest score of their points."""
+    return queries.list_machines(session, paging, gateway=gateway, verdict=verdict)
+
+
+@router.get("/machines/{machine}", responses=_ONE)
+def get_machine(session: SessionDep, machine: str) -> v.MachineDetail:
+    """One machine with its points."""
+    return queries.get_machine(session, machine)
+
+
+@router.get("/points", responses=_LIST)
+def list_points(
+    session: SessionDep,
+    paging: PagingDep,
+    gateway: IdFilter = None,
+    machine: IdFilter = None,
+    verdict: v.Verdict | None = None,
+    current: bool | None = None,
+) -> Page[v.PointView]:
+    """Points by gateway, machine and name."""
+    return queries.list_points(session, paging, gateway=gateway, machine=machine, verdict=verdict, current=current)
+
+
+@router.get("/bundles", responses=_LIST)
+def list_bundles(
+    session: SessionDep, paging: PagingDep, slot: IdFilter = None, family: IdFilter = None
+) -> Page[v.BundleView]:
+    """Published bundles, newest first."""
+    return queries.list_bundles(session, paging, slot=slot, family=family)
+
+
+@router.get("/bundles/{reference:path}", responses=_ONE)
+def get_bundle(session: SessionDep, reference: str) -> v.BundleDetail:
+    """One bundle with its manifest, by digest, unique prefix of it (6 digits or more) or slot/version."""
+    return queries.get_bundle(session, reference)
+
+
+@router.get("/wants", responses=_LIST)
+def list_wants(
+    *,
+    session: SessionDep,
+    paging: PagingDep,
+    gateway: IdFilter = None,
+    current: Annotated[bool, Query(description="Only the want that counts, for each gateway.")] = False,
+) -> Page[v.WantView]:
+    """Wants, newest first, each with the last step that its gateway took for each slot."""
+    return queries.list_wants(session, paging, gateway=gateway, current=current)
+
+
+@router.get("/acks", responses=_LIST)
+def list_acks(
+    session: SessionDep,
+    paging: PagingDep,
+    gateway: IdFilter = None,
+    seq: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+    phase: v.Phase | None = None,
+) -> Page[v.AckView]:
+    """Every step that gateways took towards their wants, those received last first."""
+    return queries.list_acks(session, paging, gateway=gateway, seq=seq, phase=phase)

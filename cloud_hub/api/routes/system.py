@@ -1,0 +1,46 @@
+"""The hub itself: is it well, what has it taken in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fastapi import APIRouter
+
+from cloud_hub.api.context import ContextDep
+from cloud_hub.ingest.status import StatusView
+
+router = APIRouter(tags=["hub"])
+
+
+@dataclass(frozen=True, slots=True)
+class HubHealth:
+    """`degraded`: the API answers, but nothing new can come in; the other fields say why."""
+
+    status: Literal["ok", "degraded"]
+    fleet: str
+    broker_connected: bool
+    store_error: str | None
+    queued: int
+    time_s: float
+
+
+@router.get("/health")
+def get_health(context: ContextDep) -> HubHealth:
+    """Whether the hub is well."""
+    ingest = context.ingest()
+    connected = context.connected()
+    return HubHealth(
+        status="ok" if connected and ingest.store_error is None else "degraded",
+        fleet=context.fleet,
+        broker_connected=connected,
+        store_error=ingest.store_error,
+        queued=ingest.queued,
+        time_s=context.now_s(),
+    )
+
+
+@router.get("/ingest/status")
+def get_ingest_status(context: ContextDep) -> StatusView:
+    """Counters of what came in, and the last messages that were rejected, with the reason."""
+    return context.ingest()

@@ -1,0 +1,49 @@
+"""`cloud-hub serve`: the running hub."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloud_hub.cli._common import DEFAULT_HOME, HomeOption
+from cloud_hub.settings import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("serve")(serve)
+
+
+def serve(
+    home: HomeOption = DEFAULT_HOME,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port of API and page; 0 takes a free one.")
+    ] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Written (JSON: url, port, pid) once the hub is up, removed when it stops.")
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Take in what gateways send, and serve API and page. Ctrl-C stops it cleanly."""
+    level = logging.getLevelNamesMapping().get(log_level.upper())
+    if level is None:
+        raise typer.BadParameter(f"expected debug, info, warning or error, got {log_level!r}", param_hint="--log-level")
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
+    from cloud_hub.delivery.publish import MetadataKeeper
+    from cloud_hub.services.rescore import Rescorer
+    from cloud_hub.services.serve import Hub
+    from cloud_hub.trust.keys import hub_repository
+
+    settings = load_settings(home)
+    if port is not None:
+        settings = settings.model_copy(update={"api_port": port})
+    # Without keys this hub watches a fleet that another one signs for.
+    keeper = MetadataKeeper(settings, hub_repository(settings)) if settings.keys_dir.is_dir() else None
+    hub = Hub(settings, rescore=Rescorer(settings.bundles_dir), periodic=keeper)
+    typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
+    hub.run(ready_file, on_ready=lambda: typer.echo("ready"))
+    typer.echo("stopped")

@@ -1,0 +1,1 @@
+"""Evaluating bundles on recordings, through the code that runs on a gateway. No TensorFlow."""

@@ -1,0 +1,158 @@
+"""The running hub: database, link, ingest thread, HTTP server, and whatever else has to happen from time to time.
+
+Start: migrate, listen, connect (for as long as it takes), store. Stop, on SIGINT or SIGTERM: finish requests, store and
+receipt what has come in, only then leave the broker. The ready file appears when HTTP answers and the broker has
+granted the subscriptions; from then on nothing that a gateway sends is missed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cloud_hub.api.app import create_app
+from cloud_hub.api.context import HubContext
+from cloud_hub.api.server import ApiServer
+from cloud_hub.errors import HubError, LinkError
+from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
+from cloud_hub.ingest.status import StatusView
+from cloud_hub.ingest.worker import IngestWorker
+from cloud_hub.settings import Settings
+from cloud_hub.store.database import Database, open_database
+from cloud_hub.transport import Link
+from models.contract.topics import up_filters
+
+_log = logging.getLogger(__name__)
+_RETRY_S = 2.0
+_POLL_S = 0.05
+
+
+class Hub:
+    """One hub process. `periodic` is called with the link every `period_s` while the broker is there."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now_s: Callable[[], float] = time.time,
+        rescore: Rescore | None = None,
+        periodic: Callable[[Link], None] | None = None,
+        period_s: float = 60.0,
+    ) -> None:
+        """Raises: SettingsError: the database cannot be used, or the address is taken."""
+        self._stop = threading.Event()
+        self._periodic = periodic
+        self._period_s = period_s
+        self._database: Database = open_database(settings)
+        # A session that the broker keeps: what comes while the hub restarts waits there, up to the broker's bound.
+        self._link = Link(settings, f"hub-{settings.fleet}-ingest", clean=False)
+        self._link.subscribe(up_filters())
+        self._rescoring = RescoreWorker(self._database, rescore, now_s) if rescore is not None else None
+        self._ingest = IngestWorker(
+            self._database,
+            self._link,
+            settings.captures_dir,
+            now_s=now_s,
+            on_evidence=self._rescoring.wake if self._rescoring is not None else lambda: None,
+            on_failure=self.stop,
+        )
+        context = HubContext(
+            database=self._database,
+            captures_dir=settings.captures_dir,
+            fleet=settings.fleet,
+            now_s=now_s,
+            ingest=self._ingest_view,
+            connected=lambda: self._link.connected,
+        )
+        self._server = ApiServer(create_app(context), settings.api_host, settings.api_port)
+
+    @property
+    def url(self) -> str:
+        """Where the API and the page are."""
+        return self._server.url
+
+    def run(self, ready_file: Path | None = None, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGINT, SIGTERM or `stop`. Call it in the main thread.
+
+        Raises: HubError: ingest failed; the log has the fault.
+        """
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(kind, lambda *_: self.stop())
+        threads = [
+            threading.Thread(target=self._connect, name="connect", daemon=True),
+            threading.Thread(target=self._announce, args=(ready_file, on_ready), name="ready", daemon=True),
+        ]
+        self._ingest.start()
+        if self._rescoring is not None:
+            self._rescoring.start()
+        for thread in threads:
+            thread.start()
+        try:
+            if not self._stop.is_set():
+                self._server.run()
+        finally:
+            self._shut_down(threads)
+            if ready_file is not None:
+                ready_file.unlink(missing_ok=True)
+        if self._ingest.failure is not None:
+            raise HubError(f"ingest failed: {self._ingest.failure!r}") from self._ingest.failure
+
+    def stop(self) -> None:
+        """End `run`, from any thread or signal handler."""
+        self._stop.set()
+        self._server.stop()
+
+    def _shut_down(self, threads: list[threading.Thread]) -> None:
+        self._stop.set()
+        for thread in threads:
+            thread.join(10.0)
+        self._ingest.stop()
+        if self._rescoring is not None:
+            self._rescoring.stop()
+        self._link.close()
+        self._database.close()
+
+    def _ingest_view(self) -> StatusView:
+        if self._link.dropped:
+            self._ingest.status.set("dropped", self._link.dropped)
+        return self._ingest.status.view(self._link.incoming.qsize())
+
+    def _connect(self) -> None:
+        """Connect however long it takes (after that the link reconnects by itself), then do what is periodic."""
+        while not self._stop.is_set():
+            try:
+                self._link.connect(timeout_s=5.0)
+                break
+            except LinkError as error:
+                _log.warning("%s; trying again", error)
+                self._stop.wait(_RETRY_S)
+        while self._periodic is not None and not self._stop.is_set():
+            if self._link.connected:
+                try:
+                    self._periodic(self._link)
+                except HubError:
+                    _log.exception("periodic work failed; trying again in %g s", self._period_s)
+            self._stop.wait(self._period_s)
+
+    def _announce(self, ready_file: Path | None, on_ready: Callable[[], None]) -> None:
+        while not (self._server.started and self._link.listening):
+            if self._stop.wait(_POLL_S):
+                return
+        if ready_file is not None:
+            write_ready_file(ready_file, self._server.url, self._server.port)
+        on_ready()
+
+
+def write_ready_file(path: Path, url: str, port: int) -> None:
+    """JSON with `url`, `port` and `pid`: whole, or not there."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(json.dumps({"url": url, "port": port, "pid": os.getpid()}) + "\n")
+    partial.replace(path)

@@ -1,0 +1,282 @@
+"""One slot at work: the champion that decides, the candidate that learns beside it, trends and alarms of its points.
+
+No file, no socket, no clock: samples and times in, an `Outcome` out. Points are numbered within the slot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edge_agent.alarms import AlarmBook, Draft, OpenAlarm
+from edge_agent.config import PointSettings
+from edge_agent.errors import RuntimeLoadError
+from edge_agent.trends import TrendAccumulator
+from edge_agent.watch import Loaded, Tick, Watch
+from models.contract.messages import Diagnosis, Evidence, PointState, TrendRow
+from models.errors import SignalError
+from models.signal.arrays import F32
+from models.signal.diagnose import diagnose
+from models.signal.monitor import Result
+
+SILENT_AFTER_S = 60.0  # a point without windows for so long (or 20 hops) does not hold a candidate back
+_SILENT_HOPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SlotEvent:
+    """An alarm's event with all that explains it; the agent adds who, when and in what order."""
+
+    draft: Draft
+    point: PointSettings
+    sha256: str
+    version: str
+    diagnosis: Diagnosis | None = None
+    evidence: Evidence | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one tick of a slot gave. `learned`: digests of bundles of which a point has just finished calibrating.
+    `*_failure`: what went wrong when the bundle was run. `busy_s`: time it took.
+    """
+
+    rows: list[TrendRow] = field(default_factory=list)
+    events: list[SlotEvent] = field(default_factory=list)
+    learned: set[str] = field(default_factory=set)
+    windows: int = 0
+    busy_s: float = 0.0
+    alarms_changed: bool = False
+    champion_failure: str | None = None
+    candidate_failure: str | None = None
+
+
+class Slot:
+    """See the module. `span_s`: of trend rows. `new_id`: makes ids of alarms."""
+
+    def __init__(self, slot: str, points: Sequence[PointSettings], span_s: float, new_id: Callable[[], str]) -> None:
+        self.id = slot
+        self.points = tuple(points)
+        self.names = tuple(point.name for point in points)
+        self.champion: Watch | None = None
+        self.candidate: Watch | None = None
+        self._new_id = new_id
+        self._trends = [TrendAccumulator(point.machine, point.point, span_s) for point in points]
+        self._books = [AlarmBook(new_id, 1) for _ in points]
+        self._scores: list[float | None] = [None] * len(points)
+        self._last_window_s: list[float | None] = [None] * len(points)
+        self._carried = Outcome()
+
+    # ---------------------------------------------------------------------------------------------- bundles
+
+    def install(self, loaded: Loaded | None, calibration: bytes | None = None) -> None:
+        """Let a bundle decide from now on (None: nothing watches). Open alarms go on until it has judged them.
+
+        Raises: SignalError: `calibration` is damaged; the bundle is installed and its points warm up.
+        """
+        self.candidate = None
+        self._take_champion(Watch(loaded, self.names) if loaded is not None else None)
+        if self.champion is not None and calibration is not None:
+            self.champion.monitor.restore(calibration)
+
+    def begin_shadow(self, loaded: Loaded, calibration: bytes | None = None) -> None:
+        """Let a bundle learn beside the champion. Raises: SignalError as `install`."""
+        self.candidate = Watch(loaded, self.names)
+        if calibration is not None:
+            self.candidate.monitor.restore(calibration)
+
+    def end_shadow(self) -> None:
+        """Drop the candidate; the champion never noticed."""
+        self.candidate = None
+
+    def promote(self) -> None:
+        """Let the candidate take over with all that it has learned."""
+        self._take_champion(self.candidate)
+        self.candidate = None
+
+    def _take_champion(self, watch: Watch | None) -> None:
+        self._close_rows()
+        self.champion = watch
+        clear_windows = watch.loaded.manifest.decision.clear_windows if watch is not None else 1
+        alarms = [book.open for book in self._books]
+        self._books = [AlarmBook(self._new_id, clear_windows) for _ in self.points]
+        for book, alarm in zip(self._books, alarms, strict=True):
+            book.take_over(alarm)
+        self._scores = [None] * len(self.points)
+
+    def waits_for(self, now_s: float) -> list[str]:
+        """What keeps the candidate from taking over, for people; empty when nothing does.
+
+        It must have calibrated every point that delivers, and at least one: no machine goes unwatched meanwhile.
+        """
+        if self.candidate is None or self.champion is None:
+            return ["no candidate"]
+        silent_s = max(SILENT_AFTER_S, _SILENT_HOPS * self.champion.hop_s)
+        waiting, delivering = [], 0
+        for at, name in enumerate(self.names):
+            last_s = self._last_window_s[at]
+            if last_s is None or now_s - last_s > silent_s:
+                continue
+            delivering += 1
+            left = self.candidate.monitor.warmup_left(at)
+            if left:
+                verdict = self.champion.monitor.verdict(at)
+                held = f", held back while it is in {verdict}" if verdict in {"warn", "alarm"} else ""
+                waiting.append(f"{name}: {left} windows to calibrate{held}")
+        return waiting if delivering else ["no point delivers frames"]
+
+    # ---------------------------------------------------------------------------------------------- samples
+
+    def push(self, point: int, samples: F32, now_s: float, *, gap: bool) -> None:
+        """Take samples (n, axes) of one point. What is due before a gap, or for want of room, is processed first."""
+        watches = self._watches()
+        if gap or not all(watch.has_room(point, len(samples)) for watch in watches):
+            self._process(now_s)
+        for watch in watches:
+            if gap:
+                watch.reset(point)
+            watch.push(point, samples)
+        if gap and self.champion is not None:
+            self._close_row(point)
+
+    def _watches(self) -> list[Watch]:
+        return [watch for watch in (self.champion, self.candidate) if watch is not None]
+
+    def tick(self, now_s: float) -> Outcome:
+        """Process what is due, and hand over everything since the last tick."""
+        self._process(now_s)
+        if self.champion is not None:
+            for at, trend in enumerate(self._trends):
+                if trend.due(self.champion.hop_s, now_s):
+                    self._close_row(at)
+        outcome, self._carried = self._carried, Outcome()
+        return outcome
+
+    def _process(self, now_s: float) -> None:
+        began = time.perf_counter()
+        outcome = self._carried
+        if self.champion is not None:
+            try:
+                tick = self.champion.tick()
+            except (SignalError, RuntimeLoadError) as error:
+                outcome.champion_failure = str(error)
+            else:
+                if tick is not None:
+                    self._judge(self.champion, tick, now_s)
+        if self.candidate is not None:
+            self._shadow(self.candidate)
+        outcome.busy_s += time.perf_counter() - began
+
+    def _judge(self, champion: Watch, tick: Tick, now_s: float) -> None:
+        outcome = self._carried
+        outcome.windows += len(tick.results)
+        for row, result in enumerate(tick.results):
+            at = result.point
+            self._scores[at] = result.score
+            self._last_window_s[at] = now_s
+            self._trends[at].add(result, tick.rms[row], now_s)
+            if self._trends[at].due(champion.hop_s, now_s):
+                self._close_row(at)
+            before = self._books[at].open
+            draft = self._books[at].observe(result, now_s)
+            outcome.alarms_changed |= self._books[at].open != before
+            if draft is not None:
+                outcome.events.append(self._explain(champion, draft, result, tick.windows[row]))
+            if result.verdict == "warming_up" and champion.monitor.baseline(at) is not None:
+                outcome.learned.add(champion.loaded.sha256)
+
+    def _shadow(self, candidate: Watch) -> None:
+        """Let the candidate see its windows, but not learn as healthy what the champion complains about."""
+        held = frozenset(
+            at
+            for at in range(len(self.points))
+            if self.champion is not None
+            and candidate.monitor.warmup_left(at)
+            and self.champion.monitor.verdict(at) in {"warn", "alarm"}
+        )
+        try:
+            tick = candidate.tick(held)
+        except (SignalError, RuntimeLoadError) as error:
+            self._carried.candidate_failure = str(error)
+            return
+        for result in tick.results if tick is not None else ():
+            if result.verdict == "warming_up" and candidate.monitor.baseline(result.point) is not None:
+                self._carried.learned.add(candidate.loaded.sha256)
+
+    def _close_row(self, point: int) -> None:
+        row = self._trends[point].close(self.champion.hop_s) if self.champion is not None else None
+        if row is not None:
+            self._carried.rows.append(row)
+
+    def _close_rows(self) -> None:
+        for at in range(len(self.points)):
+            self._close_row(at)
+
+    # ---------------------------------------------------------------------------------------------- alarms
+
+    def _explain(self, champion: Watch, draft: Draft, result: Result, window: F32) -> SlotEvent:
+        point = self.points[result.point]
+        manifest, sha256 = champion.loaded.manifest, champion.loaded.sha256
+        baseline = champion.monitor.baseline(result.point)
+        if draft.kind == "cleared" or baseline is None or result.raw is None:
+            return SlotEvent(draft, point, sha256, manifest.version)
+        evidence = Evidence(
+            rate_hz=manifest.input.rate_hz,
+            axes=list(manifest.input.axes),
+            units=manifest.input.units,
+            samples=len(window),
+            window=np.ascontiguousarray(window, "<f4").tobytes(),
+            shift=baseline.shift.astype("<f4").tobytes(),
+            raw_score=result.raw,
+            raw_limit=baseline.limit,
+        )
+        diagnosis = diagnose(window, result, champion.monitor, point.facts)
+        return SlotEvent(draft, point, sha256, manifest.version, diagnosis, evidence)
+
+    def recalibrate(self, point: int) -> None:
+        """Forget what is normal for a point, in champion and candidate; its alarm, if any, is cleared."""
+        self._close_row(point)
+        for watch in self._watches():
+            watch.monitor.recalibrate(point)
+            watch.reset(point)
+        draft = self._books[point].end("warming_up", self._scores[point] or 0.0)
+        self._scores[point] = None
+        if draft is not None and self.champion is not None:
+            loaded = self.champion.loaded
+            self._carried.events.append(SlotEvent(draft, self.points[point], loaded.sha256, loaded.manifest.version))
+            self._carried.alarms_changed = True
+
+    def open_alarms(self) -> dict[str, OpenAlarm]:
+        """The open alarms by point name, for the disk."""
+        return {name: book.open for name, book in zip(self.names, self._books, strict=True) if book.open is not None}
+
+    def take_over_alarms(self, alarms: Mapping[str, OpenAlarm]) -> None:
+        """Go on with alarms from the disk."""
+        for name, book in zip(self.names, self._books, strict=True):
+            book.take_over(alarms.get(name))
+
+    # ---------------------------------------------------------------------------------------------- report
+
+    def point_states(self) -> list[PointState]:
+        """The points as they stand."""
+        return [self._point_state(at) for at in range(len(self.points))]
+
+    def _point_state(self, at: int) -> PointState:
+        point, champion = self.points[at], self.champion
+        return PointState(
+            machine=point.machine,
+            point=point.point,
+            slot=self.id,
+            verdict=champion.monitor.verdict(at) if champion is not None else "warming_up",
+            score=self._scores[at],
+            windows=champion.windows_seen[at] if champion is not None else 0,
+            warmup_left=champion.monitor.warmup_left(at) if champion is not None else 0,
+            last_window_s=self._last_window_s[at],
+        )
+
+    def overwritten(self) -> int:
+        """Samples lost because ticks came too late."""
+        return sum(watch.overwritten() for watch in self._watches())

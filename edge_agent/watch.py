@@ -1,0 +1,99 @@
+"""One bundle watching the points of one slot: rings, one batch per tick, results.
+
+A champion and its candidate are two watches on the same samples; they may cut different windows from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.bundle.manifest import Manifest
+from models.contract.frames import MAX_SAMPLES
+from models.signal.arrays import F32
+from models.signal.monitor import Monitor, Result
+from models.signal.score import Network
+from models.signal.windows import Ring
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A bundle that passed every check and may run: what is kept of it in memory."""
+
+    sha256: str
+    manifest: Manifest
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one tick gave. `windows`: (k, window, axes); `rms`: (k, axes); `results`: k, in time order per point."""
+
+    windows: F32
+    rms: F32
+    results: list[Result]
+
+
+class Watch:
+    """A loaded bundle at work. `windows_seen[i]` counts the windows of point i."""
+
+    def __init__(self, loaded: Loaded, points: Sequence[str]) -> None:
+        self.loaded = loaded
+        self.monitor = Monitor(loaded.manifest, loaded.network, points)
+        spec = loaded.manifest.input
+        self._capacity = max(8 * spec.window, 16 * spec.hop, spec.window + MAX_SAMPLES)
+        self._rings = [Ring(len(spec.axes), spec.window, spec.hop, self._capacity) for _ in points]
+        self._about_mean = loaded.manifest.features.detrend != "none"
+        self.windows_seen = [0] * len(points)
+
+    @property
+    def hop_s(self) -> float:
+        """Time from one window to the next."""
+        return self.loaded.manifest.input.hop / self.loaded.manifest.input.rate_hz
+
+    def has_room(self, point: int, samples: int) -> bool:
+        """Whether a push would fit without overwriting windows that are due: else tick first."""
+        return len(self._rings[point]) + samples <= self._capacity
+
+    def push(self, point: int, samples: F32) -> None:
+        """Append samples (n, axes) of a point."""
+        self._rings[point].push(samples)
+
+    def reset(self, point: int) -> None:
+        """Forget the samples of a point: something is missing between them and the next."""
+        self._rings[point].reset()
+
+    def overwritten(self) -> int:
+        """Samples that were lost because ticks came too late."""
+        return sum(ring.overwritten for ring in self._rings)
+
+    def tick(self, skip: frozenset[int] = frozenset()) -> Tick | None:
+        """Process every window that is due, all points in one batch. None: nothing was due.
+
+        Args:   skip: points whose windows are thrown away unseen.
+        Raises: SignalError, RuntimeLoadError: the bundle cannot be run.
+        """
+        due = [(point, ring.take()) for point, ring in enumerate(self._rings)]
+        due = [(point, windows) for point, windows in due if len(windows) and point not in skip]
+        if not due:
+            return None
+        windows = due[0][1] if len(due) == 1 else np.concatenate([windows for _, windows in due])
+        owners = [point for point, windows in due for _ in range(len(windows))]
+        for point, cut in due:
+            self.windows_seen[point] += len(cut)
+        results = self.monitor.process(windows, owners)
+        return Tick(windows, _rms(windows, about_mean=self._about_mean), results)
+
+
+def _rms(windows: F32, *, about_mean: bool) -> F32:
+    """Root mean square of each axis, (k, axes). About the mean where the features remove it too: an accelerometer's
+    rest value is no vibration, but a temperature's level is what a trend of it should show.
+    """
+    if about_mean:
+        deviation: F32 = windows.std(axis=1)
+        return deviation
+    mean_square: F32 = np.einsum("kna,kna->ka", windows, windows) / np.float32(windows.shape[1])
+    level: F32 = np.sqrt(mean_square)
+    return level
