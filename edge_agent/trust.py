@@ -1,8 +1,9 @@
 """Deciding what to trust, in a process of its own.
 
-The Update Framework and the cryptography below it take 22 MB of memory, for a few seconds a month, so they live in `edge_agent.trust_worker`, which is started for each question and ends with the answer. This file never
-imports them. It also means that whatever a hostile message does to those libraries happens to a process that holds
-nothing: the worst is the reason `worker_failed`.
+The Update Framework and the cryptography below it take 22 MB of memory, for a few seconds a month, so they live in
+`edge_agent.trust_worker`, which is started for each question and ends with the answer. This file never imports them.
+It also means that whatever a hostile message does to those libraries happens to a process that holds nothing: the
+worst is the reason `worker_failed`.
 
 Reasons of `TrustError`, reported to the hub:
 
