@@ -2,8 +2,8 @@
 
 The Update Framework and the cryptography below it take 22 MB of memory, for a few seconds a month, so they live in
 `edge_agent.trust_worker`, which is started for each question and ends with the answer. This file never imports them.
-It also means that whatever a hostile message does to those libraries happens to a process that holds nothing: the
-worst is the reason `worker_failed`.
+A crash or a hang in there costs one question, which ends as `worker_failed`, not the agent. It is no sandbox: the
+worker runs as the same user.
 
 Reasons of `TrustError`, reported to the hub:
 
