@@ -102,8 +102,8 @@ class Plant:
             config = self.folder / gateway / "agent.toml"
             config.parent.mkdir(parents=True, exist_ok=True)
             config.write_text(self._agent_toml(gateway))
-            self.started.run(f"{gateway}-check", "edge-agent", "check-config", "--config", str(config))
-            self.started.start(gateway, "edge-agent", "run", "--config", str(config))
+            self.started.run(f"{gateway}-check", "edge-agent", "--config", str(config), "check-config")
+            self.started.start(gateway, "edge-agent", "--config", str(config), "run")
         for gateway in self.gateways:
             wait_for(f"agent {gateway} online", partial(self._online, gateway), self.started)
 
