@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,8 +62,12 @@ class Step:
 
     def __init__(self) -> None:
         self.notes: list[str] = []
-        self.show = lambda doing: None
+        self.show: Callable[[str], None] = _nowhere
 
     def note(self, text: str) -> None:
         """Leave a line under the step."""
         self.notes.append(text)
+
+
+def _nowhere(_doing: str) -> None:
+    """Until the step is on the screen."""
