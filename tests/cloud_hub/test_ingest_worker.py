@@ -208,7 +208,7 @@ DELIVERIES = st.lists(
             gateway=st.sampled_from(["gw-1", "gw-2"]),
         ),
         st.builds(trends, seq=st.integers(0, 4), gateway=st.sampled_from(["gw-1", "gw-2"])),
-        st.sampled_from(chunks()),
+        st.sampled_from(chunks(samples=2)),
         st.sampled_from([incoming(state()), Incoming("mw/1/u/0/gw-1/ev", b"{", False)]),
     ),
     max_size=12,
