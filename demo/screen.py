@@ -50,7 +50,7 @@ class Screen:
         """A table; all but the first column to the right."""
         table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for i, header in enumerate(headers):
-            table.add_column(header, justify="left" if i == 0 else "right", overflow="fold")
+            table.add_column(header, justify="left" if i == 0 else "right", overflow="fold", no_wrap=i == 0)
         for row in rows:
             table.add_row(*row)
         self.console.print()
