@@ -25,7 +25,16 @@ from models.contract.messages import (
     encode,
 )
 from tests.edge_agent.kit import (
-    CALIBRATION, GATEWAY, RATE_HZ, SLOT, WINDOW, Node, bundle_bytes, config_toml, faulty, healthy,
+    CALIBRATION,
+    GATEWAY,
+    RATE_HZ,
+    SLOT,
+    WINDOW,
+    Node,
+    bundle_bytes,
+    config_toml,
+    faulty,
+    healthy,
 )  # fmt: skip
 from tests.edge_agent.live import LiveSite, live_site
 from tests.simulators.brokers import KINDS, running_broker
@@ -125,7 +134,9 @@ class TestBadInput:
             site.publish(topic, payload)
         state = site.await_(
             AgentState,
-            lambda state: {"frames.crc", "frames.duplicate", "frames.short", "frames.unknown_node"} <= set(state.counters),
+            lambda state: (
+                {"frames.crc", "frames.duplicate", "frames.short", "frames.unknown_node"} <= set(state.counters)
+            ),
         )
         assert state.counters["frames.duplicate:P-101/de"] == 1
         assert state.slots[0].phase in {"active", "confirmed"}
@@ -172,9 +183,7 @@ class TestCommands:
         assert [chunk.index for chunk in chunks][:3] == [0, 1, 2]
         assert chunks[0].total == -(-int(2 * RATE_HZ) // 8192)
         assert not any(chunk.gap for chunk in chunks[:3])
-        site.order(
-            RecalibrateCommand(gateway=GATEWAY, id="rec-1", expires_s=expires_s, machine="P-101", point="de")
-        )
+        site.order(RecalibrateCommand(gateway=GATEWAY, id="rec-1", expires_s=expires_s, machine="P-101", point="de"))
         site.forget()
         site.await_(AgentState, lambda state: state.points[0].warmup_left > 0)
 
