@@ -26,7 +26,15 @@ from edge_agent.install import load_network
 from edge_agent.runtime import Runtime, find_runtime
 from edge_agent.watch import Loaded
 from models.bundle.archive import CARD, EVALUATION, MODEL, SBOM, golden_members, pack_bundle, read_bundle
-from models.bundle.manifest import CalibrationSpec, DecisionSpec, InputSpec, Manifest, NetworkSpec, Normalisation, Tensor
+from models.bundle.manifest import (
+    CalibrationSpec,
+    DecisionSpec,
+    InputSpec,
+    Manifest,
+    NetworkSpec,
+    Normalisation,
+    Tensor,
+)
 from models.contract import topics
 from models.contract.frames import FrameFlag, encode_counts
 from models.contract.ids import FleetId, GatewayId, MachineId, NodeId, PointId, SlotId
@@ -102,9 +110,7 @@ def faulty(n: int, rng: np.random.Generator) -> np.ndarray:
 def manifest(version: str = "1.0.0", slot: str = SLOT) -> Manifest:
     """The simulators' manifest around our model, normalised on healthy noise."""
     base = make_manifest(slot, version, WINDOW)
-    source = InputSpec(
-        quantity="acceleration", units="m/s2", axes=["x"], rate_hz=RATE_HZ, window=WINDOW, hop=WINDOW
-    )
+    source = InputSpec(quantity="acceleration", units="m/s2", axes=["x"], rate_hz=RATE_HZ, window=WINDOW, hop=WINDOW)
     windows = healthy(WINDOW * 64, np.random.default_rng(3)).reshape(64, WINDOW, 1)
     features = FeatureExtractor(base.features, source)(windows)
     return msgspec.structs.replace(
@@ -368,7 +374,9 @@ class Site:
     def publish_metadata(self, metadata: bytes = b"metadata-1") -> None:
         self.broker.publish(topics.topic_of(topics.Metadata(FLEET)), metadata, retain=True)
 
-    def publish_want(self, *bundles: WantedBundle, genuine: bool = True, seq: int | None = None, **changes: Any) -> None:
+    def publish_want(
+        self, *bundles: WantedBundle, genuine: bool = True, seq: int | None = None, **changes: Any
+    ) -> None:
         if seq is None:
             self.seq += 1
         fields: dict[str, Any] = {

@@ -125,7 +125,9 @@ class TestBadInput:
             site.publish(topic, payload)
         state = site.await_(
             AgentState,
-            lambda state: {"frames.crc", "frames.duplicate", "frames.short", "frames.unknown_node"} <= set(state.counters),
+            lambda state: (
+                {"frames.crc", "frames.duplicate", "frames.short", "frames.unknown_node"} <= set(state.counters)
+            ),
         )
         assert state.counters["frames.duplicate:P-101/de"] == 1
         assert state.slots[0].phase in {"active", "confirmed"}
@@ -172,9 +174,7 @@ class TestCommands:
         assert [chunk.index for chunk in chunks][:3] == [0, 1, 2]
         assert chunks[0].total == -(-int(2 * RATE_HZ) // 8192)
         assert not any(chunk.gap for chunk in chunks[:3])
-        site.order(
-            RecalibrateCommand(gateway=GATEWAY, id="rec-1", expires_s=expires_s, machine="P-101", point="de")
-        )
+        site.order(RecalibrateCommand(gateway=GATEWAY, id="rec-1", expires_s=expires_s, machine="P-101", point="de"))
         site.forget()
         site.await_(AgentState, lambda state: state.points[0].warmup_left > 0)
 
