@@ -28,7 +28,7 @@ from edge_agent.watch import Loaded
 from edge_agent.worker import Worker
 from models.bundle.archive import SUFFIX
 from models.contract.messages import CommandBody, SlotState, WantBody, WantedBundle
-from models.errors import BundleError, BundleMismatchError, MillwrightError, SignalError
+from models.errors import BundleError, BundleMismatchError, MessageError, MillwrightError, SchemaError, SignalError
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,15 @@ CALIBRATION_SUFFIX = ".cal"
 SOUND_AFTER_S = 300.0
 _RECORD = "slot.json"
 _ALARMS = "alarms.json"
-_FETCHING = frozenset({State.SEEN, State.FETCHING, State.FETCHED})
+
+
+_REASONS: dict[type[MillwrightError], str] = {
+    RuntimeLoadError: "runtime",
+    SignalError: "signal",
+    StorageError: "storage",
+    MessageError: "format",
+    SchemaError: "schema",
+}
 
 
 class Trust(Protocol):
@@ -74,8 +82,7 @@ def reason_of(error: MillwrightError) -> str:
     """The short stable word that the hub gets for an error."""
     if isinstance(error, TrustError | BundleError):
         return error.reason
-    names = {RuntimeLoadError: "runtime", SignalError: "signal", StorageError: "storage"}
-    return names.get(type(error), "error")
+    return _REASONS.get(type(error), "error")
 
 
 class SlotDelivery:
@@ -141,7 +148,7 @@ class SlotDelivery:
         """Remove the files of every bundle that the record does not name."""
         record = self.record
         named = {one.sha256 for one in (record.active, record.previous) if one is not None}
-        if record.candidate is not None and record.state not in _FETCHING | {State.REFUSED}:
+        if record.candidate is not None and record.state is not State.REFUSED:
             named.add(record.candidate.sha256)
         for path in self._folder.iterdir():
             if path.suffix in {SUFFIX, CALIBRATION_SUFFIX} and path.stem not in named:
@@ -339,6 +346,8 @@ class SlotDelivery:
         def job() -> None:
             if not part.exists() and digest_of(destination) == wanted.sha256:
                 return  # verified and renamed just before the power went
+            if not part.exists():
+                raise TrustError("target_length", f"{part.name}: expected {wanted.length} bytes, the file is gone")
             trust.verify_bundle(metadata, wanted, part, destination, utc_s)
 
         def done(answer: MillwrightError | None) -> None:
