@@ -209,7 +209,7 @@ class TestCaptures:
         captures.receipt([key for key, _ in due[:3]])
         assert len(captures.due(1.0)) == 3
         captures.forget_in_flight()
-        assert [key for key, _ in captures.due(2.0)][0] == due[3][0]
+        assert next(key for key, _ in captures.due(2.0)) == due[3][0]
 
     def test_what_cannot_be_captured(self) -> None:
         captures = Captures("gw-1", (point(rate_hz=500_000.0),))
