@@ -58,7 +58,7 @@ from models.contract.messages import (
 from models.errors import MillwrightError
 from models.signal.features import FeatureExtractor
 from models.signal.score import Scorer
-from tests.simulators.bundles import FEATURES, make_manifest
+from tests.simulators.bundles import make_manifest
 from tests.simulators.fake_broker import FakeBroker, FakeTransport
 
 DATA = Path(__file__).parent / "data"
@@ -79,7 +79,7 @@ def model_bytes() -> bytes:
 
 @functools.cache
 def runtime() -> Runtime:
-    return find_runtime("litert")
+    return find_runtime("auto")
 
 
 def network_spec(model: bytes | None = None) -> NetworkSpec:
@@ -348,7 +348,7 @@ class Site:
         return self.agent
 
     def kill(self) -> None:
-        """kill -9: nothing of the process is left but its files."""
+        """Kill -9: nothing of the process is left but its files."""
         self.transport.die()
         self.worker.jobs.clear()
         self.agent.outbox.close()

@@ -13,7 +13,16 @@ from edge_agent.update import State
 from models.contract import topics
 from models.contract.messages import CHUNK_BYTES
 from tests.edge_agent.kit import (
-    CALIBRATION, FLEET, GATEWAY, SLOT, Site, bundle_bytes, config, faulty, point, wanted,
+    CALIBRATION,
+    FLEET,
+    GATEWAY,
+    SLOT,
+    Site,
+    bundle_bytes,
+    config,
+    faulty,
+    point,
+    wanted,
 )  # fmt: skip
 
 ONE = bundle_bytes()

@@ -25,7 +25,16 @@ from models.contract.messages import (
     encode,
 )
 from tests.edge_agent.kit import (
-    CALIBRATION, GATEWAY, RATE_HZ, SLOT, WINDOW, Node, bundle_bytes, config_toml, faulty, healthy,
+    CALIBRATION,
+    GATEWAY,
+    RATE_HZ,
+    SLOT,
+    WINDOW,
+    Node,
+    bundle_bytes,
+    config_toml,
+    faulty,
+    healthy,
 )  # fmt: skip
 from tests.edge_agent.live import LiveSite, live_site
 from tests.simulators.brokers import KINDS, running_broker
