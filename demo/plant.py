@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,10 @@ class Plant:
             config = self.folder / gateway / "agent.toml"
             config.parent.mkdir(parents=True, exist_ok=True)
             config.write_text(self._agent_toml(gateway))
-            self.started.run(f"{gateway}-check", "edge-agent", "check-config", "--config", str(config))
-            self.started.start(gateway, "edge-agent", "run", "--config", str(config))
+            self.started.run(f"{gateway}-check", "edge-agent", "--config", str(config), "check-config")
+            self.started.start(gateway, "edge-agent", "--config", str(config), "run")
         for gateway in self.gateways:
-            wait_for(f"agent {gateway} online", lambda g=gateway: self._online(g), self.started)
+            wait_for(f"agent {gateway} online", partial(self._online, gateway), self.started)
 
     def _agent_toml(self, gateway: str) -> str:
         head = f"""# Written by the demo; an agent on a real gateway has a file like this.

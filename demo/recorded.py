@@ -103,7 +103,7 @@ def show(screen: Screen, rows: list[dict[str, Any]]) -> None:
         ["recording", "windows", "flagged", "first alarm, s", "RMS flagged", "diagnosis"],
         [
             [
-                row["name"],
+                row["name"].replace(".npz", ""),
                 str(row["windows"]),
                 f"{row['flagged_share']:.1%}",
                 "none" if row["first_alarm_s"] is None else f"{row['first_alarm_s']:.2f}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,7 +50,7 @@ class Screen:
         """A table; all but the first column to the right."""
         table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for i, header in enumerate(headers):
-            table.add_column(header, justify="left" if i == 0 else "right", overflow="fold")
+            table.add_column(header, justify="left" if i == 0 else "right", overflow="fold", no_wrap=i == 0)
         for row in rows:
             table.add_row(*row)
         self.console.print()
@@ -62,8 +62,12 @@ class Step:
 
     def __init__(self) -> None:
         self.notes: list[str] = []
-        self.show = lambda doing: None
+        self.show: Callable[[str], None] = _nowhere
 
     def note(self, text: str) -> None:
         """Leave a line under the step."""
         self.notes.append(text)
+
+
+def _nowhere(_doing: str) -> None:
+    """Until the step is on the screen."""

@@ -101,7 +101,7 @@ def forge(screen: Screen, plant: Plant, bundle: Path, sha256: str) -> str:
 
 
 def never_alarms(data: bytes) -> bytes:
-    """A well-formed bundle whose limits are out of reach: the calibration's `z` becomes 9e9."""
+    """A well-formed bundle whose limits are out of reach: the calibration's `z` becomes 9e8."""
     out = io.BytesIO()
     with tarfile.open(fileobj=io.BytesIO(data)) as source:
         members = [(m, source.extractfile(m)) for m in source.getmembers()]
@@ -113,7 +113,7 @@ def never_alarms(data: bytes) -> bytes:
                     old = f'"z": {json.dumps(manifest["calibration"]["z"])}'.encode()
                     if content.count(old) != 1:
                         raise StepFailedError(f"the manifest does not hold {old!r} once")
-                    content = content.replace(old, b'"z": 9e9')
+                    content = content.replace(old, b'"z": 9e8')
                 target.addfile(member, io.BytesIO(content))
     return out.getvalue()[: len(data)]
 

@@ -80,7 +80,7 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
 
     mean: Annotated[list[Finite], msgspec.Meta(min_length=1, max_length=MAX_FEATURES)]
     scale: Annotated[list[Positive], msgspec.Meta(min_length=1, max_length=MAX_FEATURES)]
-    clip: Positive = 8.0
+    clip: Positive = 6.0
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,8 +99,8 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResidualScore(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="residual"):
-    """raw score = sum_j weights_j * (z_j - y_j)^2 / sum_j weights_j, z the unclipped normalised features, y the
-    network's reconstruction of them.
+    """raw score = sqrt(sum_j weights_j * (z_j - y_j)^2 / sum_j weights_j): z the unclipped normalised features, y the
+    network's reconstruction of them. A root, so that twice the deviation is twice the score.
     """
 
     weights: Annotated[list[Annotated[float, msgspec.Meta(ge=0, le=1e9)]], msgspec.Meta(max_length=MAX_FEATURES)]

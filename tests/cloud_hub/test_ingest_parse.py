@@ -76,6 +76,8 @@ BAD: list[tuple[Message, str]] = [
     (msgspec.structs.replace(CHUNK, rate_hz=-1.0), "rate_hz: expected above 0"),
     (evidence_event(samples=5), "evidence: 5 samples of 2 axes need 40 bytes, got 32"),
     (evidence_event(window=nan_bytes(window(4, 2).window)), "evidence, window: expected finite samples"),
+    (evidence_event(shift=b"12345"), "evidence, shift: expected a multiple of 4 bytes, got 5"),
+    (evidence_event(shift=nan_bytes(b"1234")), "evidence, shift: expected finite samples"),
     (evidence_event(rate_hz=0.0), "evidence, rate_hz: expected above 0"),
 ]
 

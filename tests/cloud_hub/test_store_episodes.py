@@ -34,7 +34,7 @@ def test_a_life() -> None:
 
 def test_without_a_diagnosis_the_summary_says_what_is_known() -> None:
     assert summary_of(begin(event(diagnosis=None, peak=1.25))) == (
-        "P-101/de: score 1.25 over the limit 1.00 at its peak"
+        "P-101/de: score 1.25 at its peak, the limit is 1.00"
     )
 
 

@@ -74,17 +74,17 @@ def test_messages_come_and_retained_ones_are_marked(port: int) -> None:
 def test_many_threads_can_publish_and_no_byte_is_torn(port: int) -> None:
     """paho would write to its socket from each publishing thread; see `on_socket_register_write`."""
     sender, receiver = make(port, "sender"), make(port, "receiver")
-    receiver.subscribe(["load/+"], qos=0)
+    receiver.subscribe(["frames/+"], qos=0)
     for transport in (sender, receiver):
         transport.start()
     until(lambda: sender.connected and receiver.connected, "no connection")
-    payloads = {bytes([n]) * 20_000 for n in range(200)}
+    payloads = {bytes([n]) * 300_000 for n in range(100)}
     until(lambda: receiver.connections == 1, "never")
     time.sleep(0.2)
 
     def work(own: list[bytes]) -> None:
         for payload in own:
-            while not sender.publish("load/x", payload, qos=0):
+            while not sender.publish("frames/x", payload, qos=0):
                 time.sleep(0.01)
 
     ordered = sorted(payloads)
@@ -93,7 +93,7 @@ def test_many_threads_can_publish_and_no_byte_is_torn(port: int) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {m.payload for m in collect(receiver, 200)} == payloads
+    assert {m.payload for m in collect(receiver, 100)} == payloads
     assert sender.connections == 1, "a torn packet would have cost the connection"
     sender.close()
     receiver.close()
