@@ -79,7 +79,7 @@ def model_bytes() -> bytes:
 
 @functools.cache
 def runtime() -> Runtime:
-    return find_runtime("litert")
+    return find_runtime("auto")
 
 
 def network_spec(model: bytes | None = None) -> NetworkSpec:

@@ -12,7 +12,7 @@ from edge_agent.agent import HEARTBEAT_S
 from edge_agent.captures import MAX_CAPTURES, MAX_HELD_BYTES, MAX_IN_FLIGHT, Captures
 from edge_agent.errors import CommandError, StorageError
 from edge_agent.status import MAX_COUNTERS, bounded_counters, read_status, render_status
-from edge_agent.wire import Inbox, Incoming, Lane
+from edge_agent.wire import WAKE_FRAMES, Inbox, Incoming, Lane
 from models.contract import topics
 from models.contract.messages import (
     CaptureChunk,
@@ -209,7 +209,7 @@ class TestCaptures:
         captures.receipt([key for key, _ in due[:3]])
         assert len(captures.due(1.0)) == 3
         captures.forget_in_flight()
-        assert next(key for key, _ in captures.due(2.0)) == due[3][0]
+        assert captures.due(2.0)[0][0] == due[3][0]
 
     def test_what_cannot_be_captured(self) -> None:
         captures = Captures("gw-1", (point(rate_hz=500_000.0),))
@@ -312,5 +312,10 @@ class TestInbox:
         inbox = Inbox("f/")
         inbox.wake()
         assert inbox.take(60.0) == ([], [])
+        for _ in range(WAKE_FRAMES):
+            inbox.put(Incoming("f/1", b""))
+        assert len(inbox.take(60.0)[1]) == WAKE_FRAMES
         inbox.put(Incoming("f/1", b""))
-        assert len(inbox.take(60.0)[1]) == 1
+        assert len(inbox.take(0.0)[1]) == 1
+        inbox.put(Incoming("want", b""))
+        assert len(inbox.take(60.0)[0]) == 1

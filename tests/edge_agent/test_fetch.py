@@ -78,7 +78,7 @@ def test_silence_is_noticed_with_growing_patience(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="Not a directory|File exists"):
+    with pytest.raises(StorageError, match=r"Not a directory|File exists"):
         ChunkFetcher(wanted(), tmp_path / "file" / "x.part", 10.0, 0.0)
 
 

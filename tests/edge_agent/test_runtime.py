@@ -45,7 +45,7 @@ def test_interpreters_are_allocated_once_per_size(monkeypatch: pytest.MonkeyPatc
         return real(self, model, batch, where)
 
     monkeypatch.setattr(module.Runtime, "interpreter", counted)
-    network = find_runtime("litert").load(model_bytes(), spec, "test")
+    network = runtime().load(model_bytes(), spec, "test")
     for rows in (1, 3, 4, 64, 200, 1, 3):
         network(np.zeros((rows, 8), np.float32))
     assert sorted(made) == [*BATCH_SIZES]
@@ -76,14 +76,17 @@ def test_a_float_network_is_refused() -> None:
 
 @pytest.mark.parametrize("model", [b"", b"junk" * 100, None])
 def test_what_is_no_network_is_refused(model: bytes | None) -> None:
+    """A gateway with tflite-runtime, which has no verifier, relies on digests and on the counter of starts."""
+    if model is None and not runtime().name.startswith("litert"):
+        pytest.skip("tflite-runtime 2.14 crashes on a network that is cut short")
     data = model if model is not None else model_bytes()[:1000]
-    with pytest.raises(RuntimeLoadError, match="bundle a: litert .* cannot load it"):
+    with pytest.raises(RuntimeLoadError, match=r"bundle a: \S+ \S+ cannot load it"):
         runtime().load(data, network_spec(), "bundle a")
 
 
 def test_no_runtime_names_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MODULES", {"litert": "no_such_a", "tflite-runtime": "no_such_b"})
-    with pytest.raises(RuntimeLoadError, match="no TFLite runtime: litert: No module .*; tflite-runtime: No module"):
+    with pytest.raises(RuntimeLoadError, match=r"no TFLite runtime: litert: No module .*; tflite-runtime: No module"):
         find_runtime("auto")
     with pytest.raises(RuntimeLoadError, match="no TFLite runtime: tflite-runtime: "):
         find_runtime("tflite-runtime")
