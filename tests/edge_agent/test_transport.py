@@ -72,7 +72,7 @@ def test_messages_come_and_retained_ones_are_marked(port: int) -> None:
 
 
 def test_many_threads_can_publish_and_no_byte_is_torn(port: int) -> None:
-    """paho would write to its socket from each publishing thread; see `on_socket_register_write`."""
+    """Paho would write to its socket from each publishing thread; see `on_socket_register_write`."""
     sender, receiver = make(port, "sender"), make(port, "receiver")
     receiver.subscribe(["frames/+"], qos=0)
     for transport in (sender, receiver):
