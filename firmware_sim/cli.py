@@ -172,15 +172,13 @@ def list_scenarios(
             table.add_row(name, one["title"], str(len(one["points"])))
         console.print(table)
         return
-    table = Table("gateway", "node", "port", "machine", "point", "axes", "rate", "shaft", "orders", box=None)
     for point in described[scenario]["points"]:
-        orders = " ".join(f"{name} {order:.4g}" for name, order in point["facts"]["orders"].items())
-        table.add_row(
-            point["gateway"], point["node"], str(point["port"]), point["machine"], point["point"],
-            f"{', '.join(point['axes'])} ({point['units']})", f"{point['rate_hz']:g} Hz",
-            f"{point['facts']['shaft_hz']:g} Hz", orders,
-        )  # fmt: skip
-    console.print(table)
+        console.print(
+            f"[bold]{point['machine']} {point['point']}[/]: {', '.join(point['axes'])} ({point['units']}) at "
+            f"{point['rate_hz']:g} Hz, port {point['port']} of {point['node']} at {point['gateway']}"
+        )
+        orders = "".join(f", {name} {order:.4g} x" for name, order in point["facts"]["orders"].items())
+        console.print(f"    shaft {point['facts']['shaft_hz']:g} Hz{orders}", highlight=False)
     for fault in described[scenario]["faults"]:
         start = "on the trigger" if fault["start"] == "trigger" else f"at {fault['start']:g} s"
         console.print(f"{fault['kind']} of {fault['machine']} {start}, {fault['growth']} over {fault['growth_s']:g} s")

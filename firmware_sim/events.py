@@ -2,12 +2,12 @@
 
 Each line has `event`, `time_s` (UTC, as the wall clock has it) and `sim_s` (simulated), and what belongs to the event:
 
-    started             scenario, seed, machines
-    fault_started       machine, point, fault, growth_s
-    reboot              node, boot_id
-    recording_started   name, file, start_s, end_s, rate_hz, units, channels
-    recording_ended     name, file, frames
-    stopped             frames, sent, dropped (by the link), and how many of each flaw
+    started             title, and seed and machines, or recordings
+    fault_started       machine, point (the machine's first), points, fault, growth_s
+    reboot              node, boot_id, up_s (simulated time at which it is up again)
+    recording_started   name, file, start_s and end_s (in the file), rate_hz, units, channels
+    recording_ended     name, file, frames, whole (false when it was stopped within)
+    stopped             frames (made), sent, dropped (by the link), how many of each flaw, behind_s (see `pace`)
 """
 
 from __future__ import annotations

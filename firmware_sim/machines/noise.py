@@ -9,7 +9,7 @@ import numpy as np
 from firmware_sim.machines.running import F64, TAU
 
 _FLOOR = 1.0
-_RESONANCE_SHARE = 0.35
+_RESONANCE_GAIN = 2.5  # of the first resonance at its peak over the floor; less of the next ones
 _TAP_S = 0.02
 _MAX_TAPS = 512
 
@@ -38,7 +38,10 @@ class StructureNoise:
         audible = [hz for hz in resonances_hz if hz < rate_hz / 2]
         response[0] = 0.0 if sharp and audible else _FLOOR
         for rank, hz in enumerate(audible, 1):
-            response += _RESONANCE_SHARE / rank * np.exp(-damping * TAU * hz * lag) * np.sin(TAU * hz * lag)
+            peak = rate_hz / (2 * damping * TAU * hz)  # gain at resonance of the response as it stands
+            response += (
+                _RESONANCE_GAIN / np.sqrt(rank) / peak * np.exp(-damping * TAU * hz * lag) * np.sin(TAU * hz * lag)
+            )
         self._response: F64 = response * (rms / np.sqrt(np.sum(response**2)))
         self._rng = rng
         self._history: F64 = rng.standard_normal(taps - 1)
