@@ -69,19 +69,17 @@ def run(
     )
     runner = Runner(loaded, names, time.time())
     signal.signal(signal.SIGUSR1, lambda *_: runner.trigger())
-    log = EventLog(events, time.time)
     link = options.open_link(
         broker, out, username, password_file, (ca_file, cert_file, key_file), _client_id(), patient=speed == 0
     )
     try:
-        with Display(_stderr, loaded.title, seconds) as display:
+        with EventLog(events, time.time) as log, Display(_stderr, loaded.title, seconds) as display:
             counts = runner.run(
                 link, log, Pace(speed, stop), seconds=seconds, fault_after_s=fault_after,
                 report=lambda r: display.show(r.sim_s, r.sent, link.dropped, _faults_note(r)),
             )  # fmt: skip
     finally:
         link.close()
-        log.close()
     said = ", ".join(f"{name} {value}" for name, value in counts.items() if value)
     _stderr.print(f"stopped after {runner.sim_s:.1f} simulated seconds: {said or 'nothing sent'}", highlight=False)
 
@@ -133,20 +131,18 @@ def replay(
     tapes = [read_tape(file, names, rate) for file in files] * loop
     rng = np.random.default_rng(seed)
     played = Replay(tapes, playback, rng, time.time())
-    log = EventLog(events, time.time)
     link = options.open_link(
         broker, out, username, password_file, (ca_file, cert_file, key_file), _client_id(), patient=speed == 0
     )
     total_s = sum(tape.end_s - tape.start_s for tape in tapes)
     try:
-        with Display(_stderr, "replay", total_s) as display:
+        with EventLog(events, time.time) as log, Display(_stderr, "replay", total_s) as display:
             played.run(
                 link, log, Pace(speed, stop), stop,
                 report=lambda r: display.show(r.sim_s, r.sent, link.dropped, r.playing.name if r.playing else ""),
             )  # fmt: skip
     finally:
         link.close()
-        log.close()
     _stderr.print(
         f"stopped after {played.sim_s:.1f} of {total_s:.1f} recorded seconds: {played.sent} frames", highlight=False
     )

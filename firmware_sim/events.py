@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from types import TracebackType
+from typing import Self, TextIO
 
 import msgspec
 
@@ -22,7 +23,7 @@ from firmware_sim.errors import LinkError
 
 
 class EventLog:
-    """Writes one JSON object a line, at once; to nowhere without a path. `clock`: UTC seconds."""
+    """Writes one JSON object a line, at once; to nowhere without a path. `clock`: UTC seconds. A context manager."""
 
     def __init__(self, path: Path | None, clock: Callable[[], float]) -> None:
         self._path = path
@@ -45,7 +46,9 @@ class EventLog:
         except OSError as error:
             raise LinkError(f"{self._path}: cannot be written: {error.strerror}") from error
 
-    def close(self) -> None:
-        """Close the file."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._file is not None:
             self._file.close()

@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -21,6 +21,7 @@ from models.contract.recording import write_header, write_record
 
 MAX_BACKLOG = 1000
 _WAIT_S = 20.0
+_FLUSH_S = 5.0
 _POLL_S = 0.002
 
 
@@ -32,8 +33,11 @@ class Link(Protocol):
     def send(self, topic: str, payload: bytes) -> None:
         """Send one frame, at most once."""
 
+    def flush(self) -> None:
+        """Wait until nothing that can still be sent is left; after this `dropped` is final."""
+
     def close(self) -> None:
-        """Send what is left and let go."""
+        """Let go."""
 
 
 class FileLink:
@@ -52,6 +56,13 @@ class FileLink:
         """Append one frame. Raises: LinkError."""
         try:
             write_record(self._file, topic, payload)
+        except OSError as error:
+            raise LinkError(f"{self._path}: cannot be written: {error.strerror}") from error
+
+    def flush(self) -> None:
+        """Write out the rest. Raises: LinkError."""
+        try:
+            self._file.flush()
         except OSError as error:
             raise LinkError(f"{self._path}: cannot be written: {error.strerror}") from error
 
@@ -83,6 +94,11 @@ class BothLinks:
         for link in self._links:
             link.send(topic, payload)
 
+    def flush(self) -> None:
+        """Flush each."""
+        for link in self._links:
+            link.flush()
+
     def close(self) -> None:
         """Close each, also when one of them cannot be closed."""
         failed: LinkError | None = None
@@ -111,8 +127,8 @@ class BrokerAddress:
 class MqttLink:
     """Publishes at QoS 0, as a sensor board would, over a connection that comes back by itself.
 
-    At most `MAX_BACKLOG` frames wait for the socket. When it is full, a patient link waits (a simulation without a
-    clock can), an impatient one drops, as a board does whose samples go on coming.
+    At most `MAX_BACKLOG` frames wait for the socket. When they do, or when there is no connection, a patient link waits
+    for a while (a simulation without a clock can); an impatient one drops, as a board does whose samples go on coming.
     """
 
     def __init__(self, address: BrokerAddress, client_id: str, *, patient: bool) -> None:
@@ -159,10 +175,8 @@ class MqttLink:
     def send(self, topic: str, payload: bytes) -> None:
         """Publish one frame, or count it as dropped."""
         self._settle()
-        deadline = time.monotonic() + _WAIT_S
-        while self._patient and len(self._backlog) >= MAX_BACKLOG and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-            self._settle()
+        if self._patient and not self._ready():
+            self._wait_until(self._ready, _WAIT_S)
         if len(self._backlog) >= MAX_BACKLOG:
             self.dropped += 1
             return
@@ -172,19 +186,28 @@ class MqttLink:
         else:
             self.dropped += 1
 
-    def close(self) -> None:
-        """Wait for the socket to take what is left, then disconnect."""
-        deadline = time.monotonic() + _WAIT_S
-        while self._client.is_connected() and time.monotonic() < deadline:
-            self._settle()
-            if not self._backlog:
-                break
-            time.sleep(_POLL_S)
-        self._settle()
+    def flush(self) -> None:
+        """Wait for the socket to take what is left; what it does not take in time is dropped."""
+        self._wait_until(lambda: not self._backlog or not self._client.is_connected(), _FLUSH_S)
         self.dropped += len(self._backlog)
         self._backlog.clear()
+
+    def close(self) -> None:
+        """Flush and disconnect."""
+        self.flush()
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _ready(self) -> bool:
+        return len(self._backlog) < MAX_BACKLOG and self._client.is_connected()
+
+    def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Wait for a condition of the backlog or the connection, but not for ever."""
+        deadline = time.monotonic() + seconds
+        self._settle()
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            self._settle()
 
     def _settle(self) -> None:
         """Let go of the frames that the socket has taken; count those that were lost with a connection."""

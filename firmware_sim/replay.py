@@ -84,6 +84,7 @@ class Replay:
             events.write(
                 "recording_ended", self.sim_s, name=tape.name, file=tape.file, frames=self.sent - before, whole=whole
             )
+        link.flush()
         events.write(
             "stopped", self.sim_s, frames=self.sent, sent=self.sent - link.dropped, dropped=link.dropped,
             behind_s=round(pace.behind_s, 3),

@@ -92,6 +92,7 @@ class Runner:
             self._send(port, link, events)
             heapq.heapreplace(order, (port.due_s, at, port))
             report(self)
+        link.flush()
         counts = self.counts(link)
         events.write("stopped", self.sim_s, **counts, behind_s=round(pace.behind_s, 3))
         return counts

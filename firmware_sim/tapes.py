@@ -141,10 +141,10 @@ def _bound(text: str, source: str, n: int, rate_hz: float, default: int) -> int:
 
 
 def _read_npz(path: Path) -> _Columns:
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: not an npz file that can be read: expected a zip archive of arrays")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: expected an npz archive, got a single array")
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not an npz file that can be read: {error}") from error

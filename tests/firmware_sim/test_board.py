@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tests.firmware_sim.builders import everything, frames_of
 
 
 def converter(
-    axes: tuple[str, ...] = ("radial",), rate_hz: float = 1000.0, *, digital: bool = True, **spec
+    axes: tuple[str, ...] = ("radial",), rate_hz: float = 1000.0, *, digital: bool = True, **spec: Any
 ) -> Converter:
     board = BoardSpec(**{"noise_density": 0.0, **spec})
     return Converter(board, 0, axes, rate_hz, np.random.default_rng(1), digital=digital)
@@ -155,7 +156,7 @@ def test_an_overrun_is_a_gap_in_the_clock_and_a_flag_but_not_in_the_numbers():
     of = node(overrun=0.2)
     frames = [frame for _, _, frame in run(of, 10.0)]
     assert [f.seq for f in frames] == list(range(len(frames)))
-    gaps = [b.clock - a.end_clock for a, b in zip(frames, frames[1:], strict=False)]
+    gaps = [b.clock - a.end_clock for a, b in itertools.pairwise(frames)]
     flagged = [FrameFlag.OVERRUN in f.flags for f in frames[1:]]
     assert [gap > 0 for gap in gaps] == flagged
     assert sum(flagged) in (of.counts["overruns"], of.counts["overruns"] - 1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -41,13 +43,13 @@ def test_duplicates_arrive_twice_in_a_row():
     got, path = carried(duplicate=0.1)
     numbers = seqs(got)
     assert len(numbers) == 1000 + path.counts["duplicate"]
-    assert sum(a == b for a, b in zip(numbers, numbers[1:], strict=False)) == path.counts["duplicate"] > 50
+    assert sum(a == b for a, b in itertools.pairwise(numbers)) == path.counts["duplicate"] > 50
 
 
 def test_reordered_frames_arrive_after_their_successor():
     got, path = carried(reorder=0.1)
     numbers = seqs(got)
-    swaps = sum(b == a - 1 for a, b in zip(numbers, numbers[1:], strict=False))
+    swaps = sum(b == a - 1 for a, b in itertools.pairwise(numbers))
     assert path.counts["reorder"] > 50
     assert swaps in (path.counts["reorder"], path.counts["reorder"] - 1)
     assert sorted(numbers) == list(range(len(numbers)))
