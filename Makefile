@@ -61,7 +61,7 @@ $(VENV)/.ready: requirements/lock.txt pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check "$$(sed -nE 's/^(uv==[0-9.]+).*/\1/p' requirements/lock.txt)"
-	$(BIN)/uv pip install -q --require-hashes -r requirements/lock.txt
+	$(BIN)/uv pip install -q --compile-bytecode --require-hashes -r requirements/lock.txt
 	$(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
 	touch $@
 

@@ -19,7 +19,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 from edge_agent.errors import ConfigError
 from edge_agent.settings_reader import REQUIRED, Problems, Table, boolean_free_number, whole
@@ -71,7 +71,7 @@ class UpdateSettings:
     """
 
     confirm_ticks: int = 20
-    max_starts: int = 3
+    max_starts: int = 5
     stall_s: float = 20.0
 
 
@@ -193,7 +193,7 @@ def _build(sections: Mapping[str, Table], root: Table, base: Path) -> Config:
         ),
         update=UpdateSettings(
             confirm_ticks=update.number("confirm_ticks", whole, 1, 1_000_000, 20),
-            max_starts=update.number("max_starts", whole, 1, 100, 3),
+            max_starts=update.number("max_starts", whole, 1, 1_000_000, 5),
             stall_s=update.number("stall_s", boolean_free_number, 0.1, 86_400.0, 20.0),
         ),
         outbox_max_bytes=sections["outbox"].number("max_bytes", whole, 2**16, 2**36, 32 * 2**20),
@@ -261,14 +261,13 @@ def _check_points(points: tuple[PointSettings, ...], root: Table) -> None:
 
 def describe_config(config: Config) -> list[tuple[str, str]]:
     """Settings as (what, value) rows for people. Holds no secrets: passwords stay in their files."""
-    broker: dict[str, Any] = {"host": config.broker.host, "port": config.broker.port}
+    broker = config.broker
     rows = [
         ("gateway", f"{config.gateway.id} of fleet {config.gateway.fleet}"),
         ("state folder", str(config.gateway.state_dir)),
-        ("broker", f"{broker['host']}:{broker['port']}" + (" with TLS" if config.broker.ca_file else "")),
+        ("broker", f"{broker.host}:{broker.port}" + (" with TLS" if broker.ca_file else "")),
         ("runtime", f"{config.runtime.kind}, {config.runtime.threads} thread(s)"),
         ("outbox", f"{config.outbox_max_bytes} bytes at most"),
     ]
-    for slot in config.slots:
-        rows.append((f"slot {slot}", ", ".join(point.name for point in config.points_of(slot))))
+    rows.extend((f"slot {slot}", ", ".join(point.name for point in config.points_of(slot))) for slot in config.slots)
     return rows

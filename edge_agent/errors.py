@@ -3,6 +3,7 @@
 AgentError                 never raised itself; `exit_code` is what the program ends with
 ├── ConfigError            settings are wrong: 3
 ├── TrustError             metadata, want, command or file is not to be trusted: 4 (`.reason` goes to the hub)
+├── CommandError           a genuine command that cannot be carried out: 1 (`.reason` goes to the hub)
 ├── TransportError         the broker cannot be reached or refuses us: 1
 ├── StorageError           the state folder cannot be used: 1
 └── RuntimeLoadError       no TFLite runtime, or it cannot load the network: 1
@@ -33,6 +34,14 @@ class TrustError(AgentError):
     """Something offered to us must not be trusted. `reason` is a short stable word, reported to the hub."""
 
     exit_code = 4
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class CommandError(AgentError):
+    """A genuine command that cannot be carried out. `reason` is a short stable word, reported to the hub."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)

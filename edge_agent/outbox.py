@@ -109,7 +109,7 @@ class Outbox:
         return int(self._db.execute(query).fetchone()[0])
 
     @property
-    def bytes(self) -> int:
+    def held_bytes(self) -> int:
         """How much is held, never over the bound."""
         return self._bytes
 
@@ -291,7 +291,7 @@ class Outbox:
                 (MAX_IN_FLIGHT + len(self._in_flight),),
             ).fetchall()
         flying = sum(size for _, size in self._in_flight.values())
-        picked = []
+        picked: list[tuple[int, Item]] = []
         for key, kind, boot, seq, size in rows:
             if key in self._in_flight or len(picked) >= room:
                 continue

@@ -42,7 +42,7 @@ class Runtime:
         """The network of a bundle. Raises: RuntimeLoadError: it cannot be loaded, or is not what `spec` says."""
         return LiteNetwork(self, model, spec, where)
 
-    def interpreter(self, model: bytes, batch: int, where: str) -> Any:
+    def interpreter(self, model: bytes, batch: int, where: str) -> Any:  # noqa: ANN401 - neither runtime is typed
         """An interpreter, allocated for one batch size. Raises: RuntimeLoadError."""
         try:
             with _without_chatter():
@@ -134,7 +134,7 @@ class LiteNetwork:
 class _Sized:
     """An interpreter allocated for one batch size, with its input buffer."""
 
-    def __init__(self, interpreter: Any, buffer: I8) -> None:
+    def __init__(self, interpreter: Any, buffer: I8) -> None:  # noqa: ANN401 - neither runtime is typed
         self.interpreter = interpreter
         self.buffer = buffer
         self._input = interpreter.get_input_details()[0]["index"]

@@ -107,7 +107,7 @@ class Table:
             table.allow(keys)
         return found
 
-    def _get(self, key: str, default: Any) -> tuple[bool, Any]:
+    def _get(self, key: str, default: Any) -> tuple[bool, Any]:  # noqa: ANN401 - TOML values
         if key in self._values:
             return True, self._values[key]
         if default is REQUIRED:
@@ -148,7 +148,7 @@ class Table:
             return default
         return str(value)
 
-    def path(self, key: str, base: Path, default: Any = REQUIRED) -> Path | None:
+    def path(self, key: str, base: Path, default: Path | None = REQUIRED) -> Path | None:
         """A path; a relative one is taken from `base`."""
         given, value = self._get(key, default)
         if not given:

@@ -1,9 +1,9 @@
 """Deciding what to trust, in a process of its own.
 
-The Update Framework and the cryptography below it cost a gateway some 20 MB of memory for a few seconds a month, so
-they live in `edge_agent.trust_worker`, which is started for each question and ends with the answer. This file never
-imports them. It also means that whatever a hostile message does to those libraries happens to a process that holds
-nothing: the worst is the reason `worker_failed`.
+The Update Framework and the cryptography below it take 22 MB of memory, for a few seconds a month, so they live in
+`edge_agent.trust_worker`, which is started for each question and ends with the answer. This file never imports them.
+A crash or a hang in there costs one question, which ends as `worker_failed`, not the agent. It is no sandbox: the
+worker runs as the same user.
 
 Reasons of `TrustError`, reported to the hub:
 
@@ -60,7 +60,7 @@ _ROOT_OF_PACKAGES = str(Path(__file__).resolve().parent.parent)
 class TrustStore:
     """What this gateway trusts: `root.json` from its enrolment, and in `metadata/` what it has verified since.
 
-    Every method blocks for as long as a worker runs (a quarter of a second on a PC): call it off the MQTT thread. One
+    Every method blocks for as long as a worker runs (half a second on a small PC): call it off the MQTT thread. One
     question is asked at a time. Nothing in the folder changes when something is refused, except that a newer root
     which verified is kept.
     """

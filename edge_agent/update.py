@@ -7,13 +7,13 @@ goes to the disk first, then the world follows it; so a power cut leaves a recor
 A record names up to three bundles: `active` runs, `candidate` is on its way, `previous` is what a rollback returns to.
 At most two of their files are on the disk: the candidate's takes the place of the previous one's.
 
-The table below is also the diagram in UPDATE.md, which is made from it (`python -m edge_agent.update`; a test compares).
+The table below is also the diagram in UPDATE.md, made from it by `python -m edge_agent.update`; a test compares them.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import assert_never
 
 import msgspec
 
@@ -82,11 +82,13 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
                     E.REPLAYED: S.REPLAYED, E.REFUSED: S.REFUSED},
     S.REPLAYED:    {E.WANTED: S.SEEN, E.WITHDRAWN: S.IDLE, E.KEPT: S.CONFIRMED,
                     E.SHADOWED: S.SHADOW, E.ACTIVATED: S.ACTIVE, E.REFUSED: S.REFUSED},
-    # A candidate that fails in shadow is dropped; the champion never stopped. Without a champion there is no shadow.
-    S.SHADOW:      {E.WANTED: S.SEEN, E.KEPT: S.CONFIRMED, E.ACTIVATED: S.ACTIVE, E.FAILED: S.ROLLED_BACK},
+    # A candidate that fails in shadow is dropped; the champion never stopped.
+    S.SHADOW:      {E.WANTED: S.SEEN, E.WITHDRAWN: S.IDLE, E.KEPT: S.CONFIRMED,
+                    E.ACTIVATED: S.ACTIVE, E.FAILED: S.ROLLED_BACK},
     # From here on it is the one that runs, so there is nothing left to withdraw.
     S.ACTIVE:      {E.WANTED: S.SEEN, E.KEPT: S.ACTIVE, E.CONFIRMED: S.CONFIRMED, E.FAILED: S.ROLLED_BACK},
-    S.CONFIRMED:   {E.WANTED: S.SEEN, E.KEPT: S.CONFIRMED},
+    # A confirmed bundle fails only when its file does not load any more.
+    S.CONFIRMED:   {E.WANTED: S.SEEN, E.KEPT: S.CONFIRMED, E.FAILED: S.ROLLED_BACK},
     S.REFUSED:     {E.WANTED: S.SEEN, E.WITHDRAWN: S.IDLE, E.KEPT: S.CONFIRMED, E.RETRIED: S.SEEN},
     # No retry after a rollback: the bundle itself is the cause. Only another want brings another try.
     S.ROLLED_BACK: {E.WANTED: S.SEEN, E.WITHDRAWN: S.IDLE, E.KEPT: S.CONFIRMED},
@@ -106,7 +108,7 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
 
 class SlotRecord(Document, frozen=True, kw_only=True):
     """What is stored of a slot. `want_seq`: of the want that named the candidate. `begin_s`: when to start fetching.
-    `starts`: of the agent, since the bundle on trial last ran well. `error`, `reason`: why it is refused or rolled back.
+    `starts`: of the agent, since the bundle on trial last ran well. `error`, `reason`: why it was refused or failed.
     """
 
     state: State = State.IDLE
@@ -120,50 +122,61 @@ class SlotRecord(Document, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-def advance(record: SlotRecord, event: Event, **changes: Any) -> SlotRecord:
-    """The record after an event. `changes`: `candidate`, `want_seq`, `begin_s` with WANTED; `error`, `reason` with
-    REFUSED and FAILED.
+def advance(
+    record: SlotRecord,
+    event: Event,
+    *,
+    candidate: WantedBundle | None = None,
+    want_seq: int = 0,
+    begin_s: float = 0.0,
+    reason: str | None = None,
+    error: str | None = None,
+) -> SlotRecord:
+    """The record after an event.
 
+    Args:   candidate, want_seq, begin_s: with WANTED. reason, error: with REFUSED and FAILED.
     Raises: UpdateError: the event has no place in this state.
     """
-    try:
-        state = TRANSITIONS[record.state][event]
-    except KeyError:
-        raise UpdateError(f"update: {event.value!r} has no place in state {record.state.value!r}") from None
+    target = TRANSITIONS[record.state].get(event)
+    if target is None:
+        raise UpdateError(f"update: {event.value!r} has no place in state {record.state.value!r}")
+    after = msgspec.structs.replace(record, state=target, reason=None, error=None)
     replace = msgspec.structs.replace
     match event:
         case Event.WANTED:
-            return replace(record, state=state, starts=0, error=None, reason=None, **changes)
+            after = replace(after, candidate=candidate, want_seq=want_seq, begin_s=begin_s, starts=0)
         case Event.WITHDRAWN | Event.KEPT:
-            starts = record.starts if state is State.ACTIVE else 0
-            return replace(record, state=state, candidate=None, starts=starts, error=None, reason=None)
+            after = replace(after, candidate=None, starts=record.starts if target is State.ACTIVE else 0)
         case Event.VERIFIED:
-            return replace(record, state=state, previous=None, starts=0)
+            after = replace(after, previous=None, starts=0)
         case Event.ACTIVATED:
-            return _activated(record, state)
-        case Event.CONFIRMED:
-            return replace(record, state=state, starts=0)
+            after = _activated(after)
+        case Event.REFUSED:
+            after = replace(after, reason=reason, error=error, starts=0)
         case Event.FAILED:
-            return _rolled_back(record, state, **changes)
-        case Event.RETRIED:
-            return replace(record, state=state, starts=0, error=None, reason=None)
+            after = _rolled_back(record, replace(after, reason=reason, error=error))
+        case Event.CONFIRMED | Event.RETRIED:
+            after = replace(after, starts=0)
+        case Event.BEGUN | Event.FETCHED | Event.REPLAYED | Event.SHADOWED:
+            pass
         case _:
-            return replace(record, state=state, **changes)
+            assert_never(event)
+    return after
 
 
-def _activated(record: SlotRecord, state: State) -> SlotRecord:
+def _activated(record: SlotRecord) -> SlotRecord:
     wanted = record.candidate
     if wanted is None:
-        raise UpdateError(f"update: nothing to activate in state {record.state.value!r}")
+        raise UpdateError("update: nothing to activate")
     active = Installed(sha256=wanted.sha256, version=wanted.version)
-    return msgspec.structs.replace(record, state=state, active=active, previous=record.active, candidate=None)
+    return msgspec.structs.replace(record, active=active, previous=record.active, candidate=None)
 
 
-def _rolled_back(record: SlotRecord, state: State, **changes: Any) -> SlotRecord:
+def _rolled_back(before: SlotRecord, after: SlotRecord) -> SlotRecord:
     """In shadow the champion simply stays; a failed active one gives way to the previous one, or to none."""
-    if record.state is State.ACTIVE:
-        changes |= {"active": record.previous, "previous": None}
-    return msgspec.structs.replace(record, state=state, candidate=None, starts=0, **changes)
+    if before.state in {State.ACTIVE, State.CONFIRMED}:
+        after = msgspec.structs.replace(after, active=before.previous, previous=None)
+    return msgspec.structs.replace(after, candidate=None, starts=0)
 
 
 def counted_start(record: SlotRecord) -> SlotRecord:

@@ -67,7 +67,7 @@ def run_broker(
         raise SettingsError("broker: mosquitto is not on the PATH; install it, or use --kind amqtt")
     if persistence is not None and mosquitto is None:
         raise SettingsError("broker: only mosquitto can keep its state in a folder")
-    port = port or _free_port(host)
+    port = _check_port(host, port)
     if mosquitto is not None:
         _run_mosquitto(mosquitto, stop, lambda: on_ready(Address("mosquitto", host, port)), host, port, persistence)
     else:
@@ -86,10 +86,17 @@ def _check_loopback(host: str) -> None:
         )
 
 
-def _free_port(host: str) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
+def _check_port(host: str, port: int) -> int:
+    """The port, or a free one for 0. Checked before the start: else we could take another broker for ours.
+
+    Raises: HubError: it is taken.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise HubError(f"broker on {host}:{port}: {error}") from error
         return int(probe.getsockname()[1])
 
 

@@ -24,13 +24,13 @@ def build_app() -> typer.Typer:
         help="Train, check, sign, ship and watch models for edge agents. Exit codes: 0 done, 1 could not be done, "
         "2 wrong usage, 3 wrong settings or keys, 4 bundle or model refused.",
     )
-    app.callback()(_hub)  # without it, typer drops the command's name while there is only one
+    app.callback()(_no_options)  # without it, typer drops the command's name while there is only one
     for module in sorted(m.name for m in iter_modules(__path__) if not m.name.startswith("_")):
         import_module(f"{__name__}.{module}").register(app)
     return app
 
 
-def _hub() -> None:
+def _no_options() -> None:
     """Take no options of its own."""
 
 

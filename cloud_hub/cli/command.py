@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
-from cloud_hub.cli._hub import open_hub, seconds_of, write_result
+from cloud_hub.cli._parts import open_hub, seconds_of, write_result
 
 if TYPE_CHECKING:
     from models.contract.messages import CommandBody

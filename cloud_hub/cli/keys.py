@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
-from cloud_hub.cli._hub import write_result
-from cloud_hub.settings import load_settings
+from cloud_hub.cli._parts import write_result
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +32,7 @@ def init(
     json: JsonOption = None,
 ) -> None:
     """Make all keys and an empty repository. Nothing is ever overwritten."""
+    from cloud_hub.settings import load_settings
     from cloud_hub.trust.keys import create_repository
     from cloud_hub.trust.repository import Expiry
 

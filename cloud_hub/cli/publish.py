@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
-from cloud_hub.cli._hub import open_hub, write_result
+from cloud_hub.cli._parts import open_hub, open_registry, write_result
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +36,8 @@ def publish(
     checked = read_bundle(data, bundle.name)
     with open_hub(home) as hub:
         settings = hub.settings
-        record = register_bundle(checked, data, hub.repository, hub.registry, settings.bundles_dir, time.time())
+        with open_registry(settings) as registry:
+            record = register_bundle(checked, data, hub.repository, registry, settings.bundles_dir, time.time())
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task(f"sending {record.slot}/{record.version}", total=len(data))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
-from cloud_hub.cli._hub import moment_of, open_hub, seconds_of, write_result
+from cloud_hub.cli._parts import moment_of, open_hub, open_registry, seconds_of, write_result
 
 
 def register(app: typer.Typer) -> None:
@@ -41,17 +41,18 @@ def want(
     start = moment_of(not_before, "--not-before") if not_before else 0
     when = When(int(max(now_s, start)) + seconds_of(expires, "--expires"), start, seconds_of(jitter, "--jitter"))
     issued: list[object] = []
-    with open_hub(home) as hub:
-        records = [hub.registry.find_bundle(reference) for reference in bundle or []]
+    with open_hub(home) as hub, open_registry(hub.settings) as registry:
+        records = [registry.find_bundle(reference) for reference in bundle or []]
         for record in records:
             if slot is not None and record.slot != slot:
                 raise GateError(f"bundle {record.target}: it is for the slot {record.slot}, not {slot}")
         changes = dict.fromkeys(remove or [], None) | {record.slot: record for record in records}
         for gateway in gateways:
-            body = build_want(gateway, changes, hub.registry, now_s, when)
-            send_want(body, hub.repository, hub.registry, hub.link)
+            body = build_want(gateway, changes, registry, now_s, when)
+            send_want(body, hub.repository, registry, hub.link)
             slots = {wanted.slot: wanted.sha256 for wanted in body.bundles}
             issued.append({"gateway": gateway, "seq": body.seq, "expires_s": body.expires_s, "slots": slots})
             listed = ", ".join(f"{wanted.slot}/{wanted.version}" for wanted in body.bundles) or "nothing"
             typer.echo(f"{gateway}: want {body.seq}: {listed}")
-    write_result(json, {"wants": issued})
+        sent = hub.link.bytes_sent
+    write_result(json, {"wants": issued, "bytes_sent": sent})

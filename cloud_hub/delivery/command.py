@@ -13,5 +13,5 @@ DEFAULT_EXPIRES_S = 300
 
 def send_command(body: CommandBody, repository: Repository, link: Link) -> None:
     """Sign and publish. Raises: KeysError, LinkError, MessageError, TopicError."""
-    topic = topic_of(Command(GatewayId(body.gateway)))
-    link.publish(topic, repository.sign_command(body))
+    payload = repository.sign_command(body)
+    link.publish(topic_of(Command(GatewayId(body.gateway))), payload)

@@ -80,6 +80,9 @@ def _check_evidence(evidence: Evidence, where: str) -> None:
             f"got {len(evidence.window)}",
         )
     _check_finite_bytes(evidence.window, f"{where}, window")
+    if len(evidence.shift) % 4:
+        raise RejectionError("bounds", f"{where}, shift: expected a multiple of 4 bytes, got {len(evidence.shift)}")
+    _check_finite_bytes(evidence.shift, f"{where}, shift")
 
 
 def _check_trends(batch: TrendBatch, where: str) -> None:

@@ -6,6 +6,7 @@ What is still to be done is read from the database, so nothing is forgotten when
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 
@@ -82,6 +83,8 @@ class RescoreWorker:
         except Exception as error:  # noqa: BLE001 - one odd window must not end the re-scoring of all others
             _log.exception("evidence of event %d: re-scoring failed", item.event)
             return None, f"{type(error).__name__}: {error}"
+        if not math.isfinite(raw):
+            return None, f"expected a finite score, got {raw}"
         if abs(raw - item.evidence.raw_score) > _SAME * abs(item.evidence.raw_score):
             _log.warning("evidence of event %d: hub scores %r, agent %r", item.event, raw, item.evidence.raw_score)
         return raw, None

@@ -82,6 +82,7 @@ class Database:
         Raises: StoreUnavailableError: nothing was written, trying again may help. StoreError: it would not.
         """
         with _translated(), self._writing.begin() as session:
+            session.connection()  # begins here, not at the first statement
             yield session
 
     def revision(self) -> str | None:

@@ -88,4 +88,4 @@ def summary_of(episode: Episode) -> str:
     """One line for people: the diagnosis, or what is known without one."""
     if episode.diagnosis is not None:
         return episode.diagnosis.summary
-    return f"{episode.machine}/{episode.point}: score {episode.peak:.2f} over the limit 1.00 at its peak"
+    return f"{episode.machine}/{episode.point}: score {episode.peak:.2f} at its peak, the limit is 1.00"

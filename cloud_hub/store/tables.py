@@ -173,7 +173,7 @@ class Ack(Base):
     """A step of a gateway towards a want. `slot` is empty for the want as a whole, so that it can be in the key."""
 
     __tablename__ = "acks"
-    __table_args__ = (UniqueConstraint("gateway_id", "seq", "slot", "phase", "time_s"),)
+    __table_args__ = (UniqueConstraint("gateway_id", "seq", "slot", "phase", "time_s"), Index(None, "gateway_id", "id"))
 
     id: Mapped[int] = mapped_column(_BIG_ID, primary_key=True)
     gateway_id: Mapped[str] = mapped_column(_ID, ForeignKey(Gateway.id))
@@ -282,7 +282,11 @@ class Trend(Base):
     """One point over one span of time."""
 
     __tablename__ = "trends"
-    __table_args__ = (Index(None, "machine_id", "point", "time_s", "id"), Index(None, "time_s", "id"))
+    __table_args__ = (
+        Index(None, "machine_id", "point", "time_s", "id"),
+        Index(None, "machine_id", "time_s", "id"),
+        Index(None, "time_s", "id"),
+    )
 
     id: Mapped[int] = mapped_column(_BIG_ID, primary_key=True)
     gateway_id: Mapped[str] = mapped_column(_ID)

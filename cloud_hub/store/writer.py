@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TypeVar, cast
 
 import msgspec
@@ -254,17 +254,16 @@ def _evidence_row(event_id: int, event: AlarmEvent) -> dict[str, object]:
 
 def _advance_alarms(session: Session, events: list[AlarmEvent]) -> None:
     """Fold new events into their alarms."""
-    by_alarm: defaultdict[tuple[str, str], list[AlarmEvent]] = defaultdict(list)
+    names: defaultdict[str, set[str]] = defaultdict(set)
     for e in events:
-        by_alarm[e.gateway, e.alarm].append(e)
-    rows = []
-    for (gateway, alarm), group in by_alarm.items():
-        row = session.scalar(select(t.Alarm).where(t.Alarm.gateway_id == gateway, t.Alarm.alarm == alarm))
-        episode = _episode_of(row) if row is not None else None
-        for e in group:
-            episode = advance(episode, e)
-        assert episode is not None  # noqa: S101 - a group has at least one event
-        rows.append({"gateway_id": gateway, "alarm": alarm, **_alarm_values(episode)})
+        names[e.gateway].add(e.alarm)
+    episodes: dict[tuple[str, str], Episode] = {}
+    for gateway, alarms in names.items():  # one gateway at a time: this way the index serves
+        query = select(t.Alarm).where(t.Alarm.gateway_id == gateway, t.Alarm.alarm.in_(alarms))
+        episodes |= {(gateway, row.alarm): _episode_of(row) for row in session.scalars(query)}
+    for e in events:
+        episodes[e.gateway, e.alarm] = advance(episodes.get((e.gateway, e.alarm)), e)
+    rows = [{"gateway_id": g, "alarm": a, **_alarm_values(episode)} for (g, a), episode in episodes.items()]
     columns = rows[0].keys() - {"gateway_id", "alarm"} if rows else set()
     upsert(session, _table(t.Alarm), rows, key=["gateway_id", "alarm"], update=sorted(columns))
 
@@ -290,7 +289,7 @@ def _episode_of(row: t.Alarm) -> Episode:
 
 
 def _alarm_values(episode: Episode) -> dict[str, object]:
-    values: dict[str, object] = asdict(episode)
+    values = {f.name: getattr(episode, f.name) for f in fields(episode)}  # asdict would copy the diagnosis, deeply
     values["machine_id"] = values.pop("machine")
     values["diagnosis"] = msgspec.to_builtins(episode.diagnosis)
     values["summary"] = summary_of(episode)

@@ -17,22 +17,23 @@ from cloud_hub.training.fit import import_tensorflow
 from models.signal.arrays import F32
 
 _REPRESENTATIVE = 500
+_STRETCH = 1.5
 
 
 def quantise_model(model: Any, representative: F32, clip: float, seed: int) -> bytes:  # noqa: ANN401 - a Keras model
     """Convert with post-training quantisation.
 
     Args:    representative: (k, features), normalised healthy features.
-             clip: what the gateway clips to; rows at its ends are added, so that the input's range is known to cover
-             it and a fault's large features saturate where the float network's do.
+             clip: what the gateway clips to. Activation ranges are taken from the rows and from the rows stretched by
+             half: rows at the clip's ends, in every feature at once, never occur and only coarsen every range
+             (measured: output steps of 0.10 instead of 0.04, AUC up to 0.007 lower).
     Returns: the `.tflite` file.
     """
     tf = import_tensorflow()
     rng = np.random.default_rng(seed)
     count = min(_REPRESENTATIVE, len(representative))
     rows = np.clip(representative[rng.choice(len(representative), count, replace=False)], -clip, clip)
-    ends = np.stack([np.full(rows.shape[1], -clip), np.full(rows.shape[1], clip)]).astype(np.float32)
-    samples = np.concatenate([rows, np.clip(2.0 * rows, -clip, clip), ends]).astype(np.float32)
+    samples = np.concatenate([rows, np.clip(_STRETCH * rows, -clip, clip)]).astype(np.float32)
 
     def dataset() -> Iterator[list[F32]]:
         for row in samples:

@@ -133,7 +133,7 @@ class Repository:
     def sign_command(self, body: CommandBody) -> bytes:
         """A command as it goes to the gateway. Raises: KeysError; MessageError: no gateway would read it."""
         signed = encode(body)
-        decode_command(signed, f"command for {body.gateway}")
+        decode_command(signed, f"{type(body).__struct_config__.tag} for {body.gateway}")
         return self._envelope(signed)
 
     def targets(self) -> dict[str, TargetFile]:

@@ -80,7 +80,7 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
 
     mean: Annotated[list[Finite], msgspec.Meta(min_length=1, max_length=MAX_FEATURES)]
     scale: Annotated[list[Positive], msgspec.Meta(min_length=1, max_length=MAX_FEATURES)]
-    clip: Positive = 8.0
+    clip: Positive = 6.0
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True):

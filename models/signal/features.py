@@ -17,7 +17,7 @@ from models.signal.arrays import C64, F32
 from models.signal.envelope import EnvelopePlan
 from models.signal.spectrum import band_mean_square, hann, log_band_edges, rfft32, squares_in_place
 
-_BLOCK_BYTES = 1 << 20  # of samples at a time: with its spectra, about what a second-level cache holds
+_BLOCK_BYTES = 1 << 19  # of samples at a time: with its spectra, about what a second-level cache holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ class _LogBandsPlan:
 
 class _EnvelopeBandsPlan:
     def __init__(self, block: EnvelopeBands, source: InputSpec) -> None:
-        self._plan = EnvelopePlan((block.carrier_low_hz, block.carrier_high_hz), source.rate_hz, source.window)
+        carrier_hz = (block.carrier_low_hz, block.carrier_high_hz)
+        self._plan = EnvelopePlan(carrier_hz, source.rate_hz, source.window, block.high_hz)
         points, rate_hz = self._plan.points, self._plan.rate_hz
         self._edges = log_band_edges(block.low_hz, block.high_hz, block.bands, rate_hz, points)
         self._taper = hann(points)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
 
+from edge_agent import trust_worker
 from edge_agent.errors import TrustError
 from models.bundle.metadata import decode_metadata, encode_metadata
 from tests.simulators.bundles import make_bundle
@@ -157,6 +158,32 @@ def test_refresh_by_the_hub_ends_a_freeze(fleet: Fleet):
     later = NOW + 8 * DAY
     assert fleet.repository.refresh(later) == ("timestamp",)
     ask(fleet, fleet.repository.metadata_bundle(), now_s=later)
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 2])
+def test_power_cut_while_keeping(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, fails_at: int):
+    """Whatever is on disk then, the same message goes through the next time, and an older one still does not."""
+    old = fleet.repository.metadata_bundle()
+    fleet.add(TWO)
+    new = fleet.repository.metadata_bundle()
+    written: list[str] = []
+    real = trust_worker._write_atomic
+
+    def failing(path: Path, data: bytes) -> None:
+        if len(written) == fails_at:
+            raise OSError("power cut")
+        written.append(path.name)
+        real(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trust_worker, "_write_atomic", failing)
+        with pytest.raises(OSError, match="power cut"):
+            ask(fleet, new)
+    assert written == ["timestamp.json", "snapshot.json", "targets.json"][:fails_at]
+    if fails_at:
+        refused(fleet, old, "metadata_rollback")
+    ask(fleet, new)
+    refused(fleet, old, "metadata_rollback")
 
 
 # ------------------------------------------------------------------------------------------------------- time

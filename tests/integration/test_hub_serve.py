@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import shutil
 import signal
 import socket
 import sqlite3
@@ -22,9 +21,11 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from cloud_hub.broker.loopback import find_mosquitto
 from models.contract import topics
 from models.contract.ids import GatewayId
 from models.contract.messages import Message, ReceiptBody, decode
+from tests.simulators.brokers import KINDS, running_broker
 from tests.simulators.hub import BOOT, ack, chunks, event, incoming, state, trends
 
 pytestmark = pytest.mark.broker
@@ -53,13 +54,13 @@ class Mosquitto:
     """A broker on a free loopback port, which can be stopped and started again."""
 
     def __init__(self, folder: Path) -> None:
-        program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
+        program = find_mosquitto()
         if program is None:
             pytest.skip("mosquitto is not installed")
         self.port = free_port()
         config = folder / "mosquitto.conf"
         config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
-        self._command = [program, "-c", str(config)]
+        self._command = [str(program), "-c", str(config)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -166,25 +167,23 @@ class Gateway:
         self._client.loop_stop()
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    mosquitto = Mosquitto(tmp_path)
-    mosquitto.start()
-    yield mosquitto
-    mosquitto.stop()
+@pytest.fixture(params=KINDS)
+def broker_port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
+    with running_broker(request.param, tmp_path) as port:
+        yield port
 
 
 @pytest.fixture
-def hub(tmp_path: Path, broker: Mosquitto) -> Iterator[HubProcess]:
-    process = HubProcess(tmp_path / "hub", broker.port)
+def hub(tmp_path: Path, broker_port: int) -> Iterator[HubProcess]:
+    process = HubProcess(tmp_path / "hub", broker_port)
     process.start()
     yield process
     process.kill()
 
 
 @pytest.fixture
-def gateway(broker: Mosquitto) -> Iterator[Gateway]:
-    client = Gateway(broker.port)
+def gateway(broker_port: int) -> Iterator[Gateway]:
+    client = Gateway(broker_port)
     yield client
     client.close()
 

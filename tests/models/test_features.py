@@ -93,7 +93,7 @@ def modulated(carrier_hz: float, modulation_hz: float, depth: float) -> np.ndarr
 def test_squared_envelope_is_that_of_scipys_hilbert() -> None:
     x = modulated(1800.0, 64.0, 0.5)
     plan = EnvelopePlan((1000.0, 3000.0), RATE_HZ, N)
-    got = plan.squared_envelope(np.fft.rfft(x).astype(np.complex64))
+    got = plan.squared_envelope(np.fft.rfft(x)[None].astype(np.complex64))[0]
     want = np.abs(sp.hilbert(x.astype(np.float64))) ** 2  # all of the signal lies within the carrier band
     step = N / plan.points
     at = np.arange(0, plan.points, 7)

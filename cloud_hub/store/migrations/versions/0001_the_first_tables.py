@@ -82,6 +82,7 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_trends_machine_id_point_time_s_id"), "trends", ["machine_id", "point", "time_s", "id"], unique=False
     )
+    op.create_index(op.f("ix_trends_machine_id_time_s_id"), "trends", ["machine_id", "time_s", "id"], unique=False)
     op.create_index(op.f("ix_trends_time_s_id"), "trends", ["time_s", "id"], unique=False)
     op.create_table(
         "wants",
@@ -110,6 +111,7 @@ def upgrade() -> None:
             "gateway_id", "seq", "slot", "phase", "time_s", name=op.f("uq_acks_gateway_id_seq_slot_phase_time_s")
         ),
     )
+    op.create_index(op.f("ix_acks_gateway_id_id"), "acks", ["gateway_id", "id"], unique=False)
     op.create_table(
         "alarms",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -290,10 +292,12 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_alarms_machine_id_raised_s_id"), table_name="alarms")
     op.drop_index(op.f("ix_alarms_gateway_id_raised_s_id"), table_name="alarms")
     op.drop_table("alarms")
+    op.drop_index(op.f("ix_acks_gateway_id_id"), table_name="acks")
     op.drop_table("acks")
     op.drop_index(op.f("ix_wants_issued_s_gateway_seq"), table_name="wants")
     op.drop_table("wants")
     op.drop_index(op.f("ix_trends_time_s_id"), table_name="trends")
+    op.drop_index(op.f("ix_trends_machine_id_time_s_id"), table_name="trends")
     op.drop_index(op.f("ix_trends_machine_id_point_time_s_id"), table_name="trends")
     op.drop_table("trends")
     op.drop_table("machines")

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cloud_hub.settings import Settings, load_settings
-
 if TYPE_CHECKING:
     from cloud_hub.delivery.registry import BundleRegistry
+    from cloud_hub.settings import Settings
     from cloud_hub.transport import Link
     from cloud_hub.trust.repository import Repository
 
@@ -28,26 +27,34 @@ _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """The parts of the hub that a command works with."""
+    """The parts of the hub that sign and send."""
 
     settings: Settings
     repository: Repository
-    registry: BundleRegistry
     link: Link
 
 
 @contextmanager
 def open_hub(home: Path) -> Iterator[Hub]:
-    """Open settings, repository, registry, and the link to the broker. Raises: HubError."""
-    from cloud_hub.store.registry import SqlRegistry
+    """Open settings, repository, and the link to the broker. Raises: HubError."""
+    from cloud_hub.settings import load_settings
     from cloud_hub.transport import Link
     from cloud_hub.trust.keys import hub_repository
 
     settings = load_settings(home)
     repository = hub_repository(settings)
     client = f"hub-cli-{os.getpid()}-{secrets.token_hex(4)}"
-    with SqlRegistry(settings) as registry, Link(settings, client) as link:
-        yield Hub(settings, repository, registry, link)
+    with Link(settings, client) as link:
+        yield Hub(settings, repository, link)
+
+
+@contextmanager
+def open_registry(settings: Settings) -> Iterator[BundleRegistry]:
+    """Open the database of bundles and wants; apart, because SQLAlchemy takes a second to import. Raises: HubError."""
+    from cloud_hub.store.registry import SqlRegistry
+
+    with SqlRegistry(settings) as registry:
+        yield registry
 
 
 def seconds_of(text: str, option: str) -> int:

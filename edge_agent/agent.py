@@ -1,0 +1,488 @@
+"""The agent: one loop that takes from the inbox, runs the slots, and hands to the network.
+
+The loop is ours: the network thread and the worker thread only put into queues. `step` is one turn of it; whatever it
+raises that is not about the outside world ends the agent, loudly, and the service manager starts it anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from edge_agent.captures import Captures
+from edge_agent.config import Config
+from edge_agent.delivery import SlotDelivery, Surroundings, Trust
+from edge_agent.errors import CommandError, StorageError
+from edge_agent.install import resident_bytes
+from edge_agent.intake import Intake
+from edge_agent.orders import Orders
+from edge_agent.outbox import Outbox
+from edge_agent.runtime import Runtime
+from edge_agent.slot import Slot, SlotEvent
+from edge_agent.status import STATUS_FILE, Status, bounded_counters
+from edge_agent.storage import write_atomically
+from edge_agent.update import SlotRecord, State
+from edge_agent.wire import Incoming, Transport
+from edge_agent.worker import Worker
+from models.contract import topics
+from models.contract.messages import (
+    Ack,
+    AgentState,
+    AlarmEvent,
+    CaptureCommand,
+    CommandBody,
+    Health,
+    RecalibrateCommand,
+    ReceiptBody,
+    ReportCommand,
+    WantBody,
+    decode,
+    encode,
+)
+from models.errors import ContractError
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.05
+POLL_S = 0.1
+GATHER_S = 5.0
+STATE_S = 1.0
+HEARTBEAT_S = 30.0
+STATUS_S = 5.0
+_MAX_ACKS = 200
+_MAX_UNSTORED_EVENTS = 100
+_COMPLAINT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time comes in here: `now` is monotonic, for durations; `utc` is the wall clock, for stamps. Both in seconds."""
+
+    now: Callable[[], float] = time.monotonic
+    utc: Callable[[], float] = time.time
+
+
+def agent_version() -> str:
+    """The installed release."""
+    try:
+        return version("millwright")
+    except PackageNotFoundError:
+        return "source"
+
+
+class Agent:
+    """One gateway's agent. Call `start`, then `step` until told to stop, then `close`.
+
+    Raises (when made): StorageError: the state folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        transport: Transport,
+        trust: Trust,
+        runtime: Runtime,
+        worker: Worker,
+        *,
+        boot_id: str,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self.config = config
+        self.boot_id = boot_id
+        self.counters: Counter[str] = Counter()
+        self._gateway = config.gateway.id
+        self._transport = transport
+        self._runtime = runtime
+        self._worker = worker
+        self._clock = clock or Clock()
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
+        state_dir = config.gateway.state_dir
+        self.outbox = Outbox(state_dir / "outbox.sqlite3", config.outbox_max_bytes, self._gateway, boot_id)
+        self.intake = Intake(self._gateway, config.points)
+        self.captures = Captures(self._gateway, config.points)
+        self._acks: deque[Ack] = deque(maxlen=_MAX_ACKS)
+        around = Surroundings(state_dir, config.update, trust, runtime, worker, self._tell)
+        self.deliveries = {
+            slot: SlotDelivery(Slot(slot, config.points_of(slot), config.trend_span_s, new_id), around)
+            for slot in config.slots
+        }
+        self.orders = Orders(
+            state_dir / "orders.json",
+            self._gateway,
+            trust,
+            worker,
+            follow=self._follow,
+            obey=self._obey,
+            refuse=lambda reason, text: self._ack(None, "refused", None, reason, text),
+        )
+        self._places = [self._place_of(at) for at in range(len(config.points))]
+        self._unstored: deque[tuple[SlotEvent, float]] = deque(maxlen=_MAX_UNSTORED_EVENTS)
+        self._handlers: dict[str, Callable[[Incoming], None]] = {
+            topics.topic_of(topics.Metadata(config.gateway.fleet)): self._on_metadata,
+            topics.topic_of(topics.Want(self._gateway)): lambda m: self.orders.take_want(m.payload),
+            topics.topic_of(topics.Command(self._gateway)): self._on_command,
+            topics.topic_of(topics.Receipt(self._gateway)): self._on_receipt,
+        }
+        self._chunk_topics: dict[str, tuple[str, int]] = {}
+        self._state_topic = topics.topic_of(topics.State(self._gateway))
+        self._health: Health | None = None
+        self._busy_s, self._windows, self._windows_total = 0.0, 0, 0
+        self._connections = 0
+        self._online = True
+        self._published: object = None
+        self._complained_s = -_COMPLAINT_S
+        self._next = dict.fromkeys(("tick", "poll", "gather", "state", "heartbeat", "status"), 0.0)
+
+    def _place_of(self, at: int) -> tuple[Slot, int]:
+        point = self.config.points[at]
+        slot = self.deliveries[point.slot].slot
+        return slot, slot.points.index(point)
+
+    # ------------------------------------------------------------------------------------------------ the loop
+
+    def start(self) -> None:
+        """Resume every slot, then connect."""
+        for delivery in self.deliveries.values():
+            delivery.resume(self._clock.now())
+        self._transport.subscribe(self._handlers, qos=1)
+        # QoS 0: a frame that comes late is worth nothing, and its sequence number tells what was lost.
+        self._transport.subscribe([topics.frames_filter(self._gateway)], qos=0)
+        self._transport.start()
+
+    def step(self, timeout_s: float = TICK_S) -> None:
+        """One turn: wait for messages (at most `timeout_s`), then do everything that is due."""
+        control, frames = self._transport.inbox.take(timeout_s)
+        now_s, utc_s = self._clock.now(), self._clock.utc()
+        if self._transport.connections != self._connections:
+            self._reconnected()
+        self._attempt(self._worker.poll)
+        for message in control:
+            self._attempt(self._control, message, now_s)
+        for message in frames:
+            self._frame(message, utc_s)
+        if self._is_due("tick", now_s, TICK_S):
+            self._tick(utc_s)
+        if self._is_due("poll", now_s, POLL_S) or control:
+            self._poll(now_s, utc_s)
+        self._send(now_s)
+        self._report(now_s, utc_s)
+
+    def _is_due(self, what: str, now_s: float, every_s: float) -> bool:
+        if now_s < self._next[what]:
+            return False
+        self._next[what] = now_s + every_s
+        return True
+
+    def _attempt(self, part: Callable[..., object], *arguments: object) -> None:
+        """Do a part of the work that may meet a full or failing disk. The machines are watched all the same; the
+        failure is counted, reported, and what failed is tried again by whoever asked for it.
+        """
+        try:
+            part(*arguments)
+        except StorageError as error:
+            self.counters["storage_failed"] += 1
+            if self._clock.now() - self._complained_s >= _COMPLAINT_S:
+                self._complained_s = self._clock.now()
+                log.error("%s", error)  # noqa: TRY400 - the text says it all
+
+    def _reconnected(self) -> None:
+        self._connections = self._transport.connections
+        self.outbox.forget_in_flight()
+        self.captures.forget_in_flight()
+        self._published = None
+        self._next["state"] = 0.0
+
+    def close(self) -> None:
+        """Stop in good order: the hub sees us go offline, and no start is held against a bundle."""
+        for delivery in self.deliveries.values():
+            self._attempt(delivery.is_sound)
+        self._tick(self._clock.utc())
+        farewell = AgentState(
+            gateway=self._gateway, boot_id=self.boot_id, online=False, time_s=self._clock.utc(),
+            agent_version=agent_version(), runtime=self._runtime.name, want_seq=self.orders.want_seq,
+        )  # fmt: skip
+        self._transport.close((self._state_topic, encode(farewell)))
+        self._online = False
+        self._attempt(self._write_status)
+        self.outbox.close()
+
+    # ------------------------------------------------------------------------------------------------ messages
+
+    def _control(self, message: Incoming, now_s: float) -> None:
+        handler = self._handlers.get(message.topic)
+        if handler is not None:
+            handler(message)
+            return
+        chunk = self._chunk_topics.get(message.topic)
+        if chunk is None:
+            self.counters["ignored.unasked_topic"] += 1
+            return
+        for delivery in self.deliveries.values():
+            if delivery.chunk(*chunk, message.payload, now_s):
+                return
+        self.counters["ignored.chunk"] += 1
+
+    def _on_metadata(self, message: Incoming) -> None:
+        if self.orders.take_metadata(message.payload):
+            for delivery in self.deliveries.values():
+                delivery.retry()
+
+    def _on_command(self, message: Incoming) -> None:
+        if message.retained:  # a broker must never keep a command: somebody else put it there
+            self.counters["ignored.retained_command"] += 1
+        else:
+            self.orders.take_command(message.payload)
+
+    def _on_receipt(self, message: Incoming) -> None:
+        if message.retained:
+            self.counters["ignored.retained_receipt"] += 1
+            return
+        try:
+            receipt = decode(ReceiptBody, message.payload, message.topic)
+        except ContractError as error:
+            self.counters["refused.receipt"] += 1
+            log.warning("%s", error)
+            return
+        self.outbox.receipt(receipt.events)
+        self.captures.receipt(receipt.chunks)
+
+    def _frame(self, message: Incoming, utc_s: float) -> None:
+        if message.retained:
+            self.counters["ignored.retained_frame"] += 1
+            return
+        arrival = self.intake.accept(message.topic, message.payload, utc_s)
+        if arrival is None:
+            return
+        slot, at = self._places[arrival.point]
+        if len(self.captures):
+            self.captures.push(arrival.point, arrival.samples, utc_s, gap=arrival.gap)
+        slot.push(at, arrival.samples, utc_s, gap=arrival.gap)
+
+    # ------------------------------------------------------------------------------------------------ slots
+
+    def _tick(self, utc_s: float) -> None:
+        for delivery in self.deliveries.values():
+            outcome = delivery.slot.tick(utc_s)
+            self._windows += outcome.windows
+            self._windows_total += outcome.windows
+            self._busy_s += outcome.busy_s
+            self._unstored.extend((event, utc_s) for event in outcome.events)
+            if outcome.champion_failure is not None:
+                self.counters[f"slot_failed:{delivery.slot.id}"] += 1
+            if outcome.rows:
+                self._attempt(self.outbox.add_rows, outcome.rows)
+            self._attempt(self._store_events)
+            self._attempt(delivery.ran, outcome)
+
+    def _store_events(self) -> None:
+        """Put events into the outbox. One that cannot be stored now waits in memory for the next turn."""
+        while self._unstored:
+            event, utc_s = self._unstored[0]
+            log.info("alarm %s of %s: score %.2f", event.draft.kind, event.point.name, event.draft.score)
+            self.outbox.add_event(partial(self._alarm, event, utc_s), update=event.draft.kind == "updated")
+            self._unstored.popleft()
+
+    def _alarm(self, event: SlotEvent, utc_s: float, seq: int) -> bytes:
+        draft, point = event.draft, event.point
+        return encode(
+            AlarmEvent(
+                gateway=self._gateway, boot_id=self.boot_id, seq=seq, alarm=draft.alarm, kind=draft.kind,
+                verdict=draft.verdict, machine=point.machine, point=point.point, slot=point.slot,
+                bundle_sha256=event.sha256, bundle_version=event.version, time_s=utc_s, score=draft.score,
+                peak=draft.peak, diagnosis=event.diagnosis, evidence=event.evidence,
+            )
+        )  # fmt: skip
+
+    def _poll(self, now_s: float, utc_s: float) -> None:
+        self._attempt(self.orders.poll, utc_s)
+        trusted_s = self.orders.trusted_time(utc_s)
+        for delivery in self.deliveries.values():
+            self._attempt(delivery.poll, self.orders.metadata, now_s, trusted_s)
+        self._ask_for_chunks()
+
+    def _ask_for_chunks(self) -> None:
+        """Be subscribed to exactly the chunks that are missing next."""
+        wanted: dict[str, tuple[str, int]] = {}
+        for delivery in self.deliveries.values():
+            if delivery.fetcher is not None:
+                sha256 = delivery.fetcher.wanted.sha256
+                for index in delivery.fetcher.missing():
+                    wanted[topics.topic_of(topics.Chunk(sha256, index))] = (sha256, index)
+        gone = self._chunk_topics.keys() - wanted.keys()
+        fresh = wanted.keys() - self._chunk_topics.keys()
+        self._chunk_topics = wanted
+        if gone:
+            self._transport.unsubscribe(sorted(gone))
+        if fresh:
+            self._transport.subscribe(sorted(fresh), qos=1)
+
+    # ------------------------------------------------------------------------------------------------ orders
+
+    def _follow(self, want: WantBody, fresh: bool) -> None:
+        wanted = {bundle.slot: bundle for bundle in want.bundles}
+        begin_s = max(self._clock.utc(), want.not_before_s) + self._rng.uniform(0.0, want.jitter_s)
+        for slot, delivery in self.deliveries.items():
+            self._attempt(delivery.want, wanted.get(slot), want.seq, begin_s)
+        for unknown in sorted(wanted.keys() - set(self.deliveries)):
+            if fresh:
+                self.counters["refused.unknown_slot"] += 1
+                text = f"want {want.seq}: no point of this gateway names slot {unknown}"
+                self._ack(unknown, "refused", wanted[unknown].sha256, "unknown_slot", text)
+
+    def _obey(self, command: CommandBody) -> None:
+        match command:
+            case CaptureCommand():
+                at = self._find(command.machine, command.point)
+                self.captures.begin(command.id, at, command.seconds)
+            case RecalibrateCommand():
+                at = self._find(command.machine, command.point)
+                _, local = self._places[at]
+                self.deliveries[self.config.points[at].slot].recalibrate(local)
+            case ReportCommand():
+                self._published = None
+                self._next["state"] = 0.0
+
+    def _find(self, machine: str, point: str) -> int:
+        for at, settings in enumerate(self.config.points):
+            if (settings.machine, settings.point) == (machine, point):
+                return at
+        raise CommandError("unknown_point", f"command: this gateway has no point {machine}/{point}")
+
+    def _tell(self, slot: str, record: SlotRecord, reason: str | None, detail: str | None) -> None:
+        runs = record.state in {State.ACTIVE, State.CONFIRMED}
+        one = record.active if runs else record.candidate
+        self._ack(slot, record.state.phase, one.sha256 if one is not None else None, reason, detail, record.want_seq)
+        if reason is not None:
+            self.counters[f"slot.{record.state.value}.{reason}"] += 1
+
+    def _ack(
+        self, slot: str | None, phase: str, sha256: str | None, reason: str | None, detail: str | None,
+        seq: int | None = None,
+    ) -> None:  # fmt: skip
+        self._acks.append(
+            Ack(
+                gateway=self._gateway,
+                seq=self.orders.want_seq if seq is None else seq,
+                slot=slot,
+                phase=phase,  # type: ignore[arg-type]  # a State's value or the literal "refused"
+                time_s=self._clock.utc(),
+                sha256=sha256,
+                reason=reason,
+                detail=detail,
+            )
+        )
+
+    # ------------------------------------------------------------------------------------------------ up
+
+    def _send(self, now_s: float) -> None:
+        if not self._transport.connected:
+            return
+        ack_topic = topics.topic_of(topics.Ack(self._gateway))
+        while self._acks and self._transport.publish(ack_topic, encode(self._acks[0])):
+            self._acks.popleft()
+        self._attempt(self._send_outbox, now_s)
+        capture_topic = topics.topic_of(topics.Capture(self._gateway))
+        for chunk, payload in self.captures.due(now_s):
+            self.captures.mark_sent(chunk, now_s, sent=self._transport.publish(capture_topic, payload))
+
+    def _send_outbox(self, now_s: float) -> None:
+        gather = self._is_due("gather", now_s, GATHER_S)
+        kinds = {
+            "event": topics.topic_of(topics.Event(self._gateway)),
+            "trend": topics.topic_of(topics.Trend(self._gateway)),
+        }
+        for key, item in self.outbox.due(now_s, self._health, gather=gather):
+            if not self._transport.publish(kinds[item.kind], item.payload):
+                return
+            self.outbox.mark_sent(key, now_s, len(item.payload))
+
+    def _report(self, now_s: float, utc_s: float) -> None:
+        """Reported state: at once when something changed (at most once a second), else as a heartbeat."""
+        if self._is_due("heartbeat", now_s, HEARTBEAT_S):
+            self._published = None
+            self._measure_health(utc_s)
+        if self._is_due("state", now_s, STATE_S):
+            state = self.state()
+            shape = _shape(state)
+            if shape != self._published and self._transport.publish(self._state_topic, encode(state), retain=True):
+                self._published = shape
+        if self._is_due("status", now_s, STATUS_S):
+            self._attempt(self._write_status)
+
+    def _measure_health(self, utc_s: float) -> None:
+        self._health = Health(
+            time_s=utc_s,
+            rss_mb=resident_bytes() / 1e6,
+            cpu_s=time.process_time(),
+            windows=self._windows,
+            window_us=1e6 * self._busy_s / self._windows if self._windows else 0.0,
+            outbox_bytes=self.outbox.held_bytes,
+        )
+        self._busy_s, self._windows = 0.0, 0
+
+    def all_counters(self) -> dict[str, int]:
+        """Everything counted: what was accepted, dropped, refused, resent."""
+        total: Counter[str] = Counter({f"frames.{reason}": n for reason, n in self.intake.counters.items()})
+        for source in (
+            self.counters, self.orders.counters, self.captures.counters, self.outbox.counters,
+            self._transport.inbox.drops(),
+        ):  # fmt: skip
+            total.update(source)
+        total["windows"] = self._windows_total
+        total["samples.lost"] = sum(self.intake.lost_samples)
+        total["samples.overwritten"] = sum(d.slot.overwritten() for d in self.deliveries.values())
+        total["connections"] = self._transport.connections
+        return dict(total)
+
+    def state(self) -> AgentState:
+        """The reported state as it is now."""
+        utc_s = self._clock.utc()
+        return AgentState(
+            gateway=self._gateway,
+            boot_id=self.boot_id,
+            online=self._online,
+            time_s=utc_s,
+            agent_version=agent_version(),
+            runtime=self._runtime.name,
+            want_seq=self.orders.want_seq,
+            rss_mb=resident_bytes() / 1e6,
+            outbox_bytes=self.outbox.held_bytes,
+            slots=[delivery.state(utc_s) for delivery in self.deliveries.values()],
+            points=[point for delivery in self.deliveries.values() for point in delivery.slot.point_states()],
+            counters=bounded_counters(self.all_counters(), self._point_counters()),
+        )
+
+    def _point_counters(self) -> dict[str, dict[str, int]]:
+        return {
+            point.name: dict(counters)
+            for point, counters in zip(self.config.points, self.intake.point_counters, strict=True)
+        }
+
+    def _write_status(self) -> None:
+        status = Status(
+            state=self.state(),
+            connected=self._transport.connected,
+            frames=self._point_counters(),
+            outbox_in_flight=self.outbox.in_flight,
+        )
+        write_atomically(self.config.gateway.state_dir / STATUS_FILE, status.to_bytes(), durable=False)
+
+
+def _shape(state: AgentState) -> object:
+    """What of the state is worth telling at once."""
+    return (
+        state.slots,
+        state.want_seq,
+        [(point.verdict, point.warmup_left == 0) for point in state.points],
+        sorted(state.counters),
+        {name: n for name, n in state.counters.items() if name.startswith(("refused.", "slot"))},
+    )
