@@ -103,7 +103,7 @@ def parse_scenario(data: bytes, where: str) -> Scenario:
 
 
 def _folder() -> Traversable:
-    return resources.files("firmware_sim") / "scenarios"
+    return resources.files("firmware_sim.scenarios")
 
 
 def _contradictions(scenario: Scenario) -> Iterator[str]:

@@ -37,7 +37,7 @@ def test_a_sound_one_has_its_defaults():
     assert scenario.fault == ()
 
 
-@pytest.mark.parametrize("name", ["bench", "plant", "process", "rough"])
+@pytest.mark.parametrize("name", ["bench", "motor", "plant", "process", "rough"])
 def test_built_in_scenarios_are_sound(name):
     assert name in builtin_names()
     assert load_scenario(name).title
@@ -55,7 +55,7 @@ def test_plant_is_what_the_documentation_promises():
 
 
 def test_rough_turns_every_flaw_on():
-    text = (resources.files("firmware_sim") / "scenarios" / "rough.toml").read_text()
+    text = (resources.files("firmware_sim.scenarios") / "rough.toml").read_text()
     document = tomllib.loads(text)
     for node in load_scenario("rough").node:
         assert all(0 < getattr(node.flaws, name) <= 0.02 for name in node.flaws.__struct_fields__)

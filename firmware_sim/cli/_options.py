@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from firmware_sim.link import BothLinks, BrokerAddress, FileLink, Link, MqttLink
 from models.contract.ids import check_id
 from models.errors import TopicError
 
+EXIT_CODES = "Exit codes: 0 done or stopped, 1 could not be done, 2 wrong usage, 3 wrong scenario."
+STDERR = Console(stderr=True)
 DEFAULT_BROKER = "127.0.0.1:1883"
 
 BrokerOption = Annotated[
@@ -99,3 +106,16 @@ def _host_port(text: str) -> tuple[str, int]:
     if not host or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
         raise typer.BadParameter(f"expected HOST:PORT, got {text!r}", param_hint="--broker")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def client_id() -> str:
+    """A client id that no other simulator has."""
+    return f"firmware-sim-{os.getpid()}-{time.time_ns() & 0xFFFFFF:x}"
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
