@@ -22,6 +22,7 @@ from firmware_sim.machines.spec import NotNegative, Spec
 _GAIN = {"radial": 1.0, "tangential": 0.9, "axial": 0.6}
 _CAVITATION_MS2 = 9.0  # RMS at severity 1
 _CAVITATION_DEPTH = 0.7
+_BUBBLES_HZ = (2400.0, 3600.0, 6000.0)
 
 
 class Impeller(Spec, frozen=True, kw_only=True):
@@ -38,14 +39,15 @@ class ImpellerFlow:
         self,
         impeller: Impeller,
         rate_hz: float,
-        bubbles_hz: Sequence[float],
         faults: Sequence[Fault],
         rng: np.random.Generator,
     ) -> None:
         self._impeller = impeller
         self._faults = of_kinds(faults, ["cavitation"])
         self._bubbles = (
-            StructureNoise(rate_hz, bubbles_hz, _CAVITATION_MS2, rng, damping=0.2, sharp=True) if self._faults else None
+            StructureNoise(rate_hz, _BUBBLES_HZ, _CAVITATION_MS2, rng, damping=0.2, sharp=True)
+            if self._faults
+            else None
         )
 
     def add_to(self, out: dict[str, F64], t: F64, angle: F64, load: F64) -> None:

@@ -105,7 +105,7 @@ class Machine:
             ShaftLines(spec.shaft_hz, spec.velocity_mm_s, spec.line_hz, self.faults),
             GearMesh(spec.gear, self.faults) if spec.gear is not None else None,
             ImpellerFlow(
-                spec.impeller, rate_hz, spec.resonances_hz[-1:], self.faults, self._stream("bubbles", point)
+                spec.impeller, rate_hz, self.faults, self._stream("bubbles", point)
             ) if spec.impeller is not None else None,
             [
                 StructureNoise(rate_hz, spec.resonances_hz, spec.noise_ms2, self._stream("noise", point, axis))
