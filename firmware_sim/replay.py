@@ -1,172 +1,143 @@
-"""Replaying real recordings as frames, so that a gateway cannot tell them from a live sensor.
+"""Replaying recordings as frames of one node, so that a gateway cannot tell them from a live sensor.
 
-A file may carry a part, `FILE@0.6-1.0` (fractions). Every file is a new boot of the node: recordings do not join.
+Every recording is a new boot of the node: recordings do not join, and no window spans two of them.
 """
 
 from __future__ import annotations
 
-import re
 import threading
-import time
-import wave
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from firmware_sim.board import Board, Converter, Flaws
-from firmware_sim.errors import SimError
+from firmware_sim.board import Framer
+from firmware_sim.errors import DataError
 from firmware_sim.events import EventLog
 from firmware_sim.link import Link
+from firmware_sim.machines.machine import UNITS
 from firmware_sim.machines.running import F64
-from firmware_sim.runner import Pace
+from firmware_sim.pace import Pace
+from firmware_sim.tapes import Tape
+from models.contract.frames import MAX_AXES, MAX_SAMPLES, FrameFlag
 from models.contract.ids import GatewayId, NodeId
 from models.contract.topics import Frames, topic_of
 
-_PART = re.compile(r"(?P<path>.+)@(?P<start>[0-9.]+)-(?P<end>[0-9.]+)")
-_FRAME_S = 0.02
-_RATE_KEYS = ("fs_hz", "rate_hz", "fs")
+_FRAME_S = 1.0 / 32
+_TOP = 2**15 - 1
+_MAX_PORTS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Tape:
-    """One file to replay. `samples`: (n, channels), in the recording's own unit."""
+class Playback:
+    """How to replay. `as_axes`: the channels are axes of port 0; else each has a port of its own, in order.
 
-    name: str
-    samples: F64
-    rate_hz: float
-
-
-def read_tape(source: str, channels: Sequence[str], rate_hz: float | None) -> Tape:
-    """Read a file or a part of one.
-
-    Raises: SimError: no such file or channel, values missing, or no sampling rate; names the file and what it has.
+    units: of the recordings; send_units: of the frames, where both are units of acceleration. frame: samples per frame,
+    0 for about 31 ms, at least one. as_values: float32 instead of counts scaled to the recording's range.
     """
-    match = _PART.fullmatch(source)
-    path = Path(match["path"] if match else source)
-    if not path.is_file():
-        raise SimError(f"{path}: no such file")
-    columns, found_hz = _READERS.get(path.suffix.lower(), _unknown)(path)
-    missing = [name for name in channels if name not in columns]
-    if missing:
-        raise SimError(f"{path}: no channel {', '.join(missing)}; it has {', '.join(columns)}")
-    rate = found_hz if found_hz is not None else rate_hz
-    if rate is None:
-        raise SimError(f"{path}: its sampling rate is not in the file; give it with --rate")
-    picked = [columns[name] for name in (channels or columns)]
-    if len({len(c) for c in picked}) != 1:
-        raise SimError(f"{path}: channels {', '.join(channels or columns)} are of different lengths")
-    samples = np.stack(picked, axis=1).astype(np.float64)
-    if not np.isfinite(samples).all():
-        row = int(np.argwhere(~np.isfinite(samples))[0, 0])
-        raise SimError(f"{path}: a value is missing or not a number in row {row + 1}")
-    if match:
-        samples = _part(samples, match["start"], match["end"], source)
-    return Tape(Path(source).name, samples, rate)
+
+    gateway: GatewayId
+    node: NodeId
+    as_axes: bool = False
+    units: str = "g"
+    send_units: str = "g"
+    frame: int = 0
+    as_values: bool = False
+    pause_s: float = 0.0
 
 
-def _part(samples: F64, start: str, end: str, source: str) -> F64:
-    try:
-        low, high = float(start), float(end)
-    except ValueError as error:
-        raise SimError(f"{source}: the part after @ should be START-END, such as @0.6-1.0") from error
-    if not 0.0 <= low < high <= 1.0:
-        raise SimError(f"{source}: expected 0 <= start < end <= 1 after @, got {start}-{end}")
-    return samples[round(low * len(samples)) : round(high * len(samples))]
+class Replay:
+    """Recordings under way. `sent`: frames; `sim_s`: how much of all recordings has been played; `playing`: which."""
 
+    def __init__(self, tapes: Sequence[Tape], playback: Playback, rng: np.random.Generator, start_s: float) -> None:
+        self._tapes = tapes
+        self._playback = playback
+        self._rng = rng
+        self._start_s = start_s
+        self._factor = conversion(playback.units, playback.send_units)
+        self._topic = topic_of(Frames(playback.gateway, playback.node))
+        self.sent = 0
+        self.sim_s = 0.0
+        self.playing: Tape | None = None
+        for tape in tapes:
+            limit, what = (MAX_AXES, "axes") if playback.as_axes else (_MAX_PORTS, "ports")
+            if len(tape.channels) > limit:
+                raise DataError(f"{tape.file}: {len(tape.channels)} channels do not fit on {limit} {what}; choose some")
 
-def _read_npz(path: Path) -> tuple[dict[str, F64], float | None]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise SimError(f"{path}: not an npz file that can be read: {error}") from error
-    rate = next((float(arrays[key]) for key in _RATE_KEYS if key in arrays and arrays[key].ndim == 0), None)
-    columns = {name: array for name, array in arrays.items() if array.ndim == 1 and array.dtype.kind in "fiu"}
-    if "data" in arrays and arrays["data"].ndim == 2:
-        names = (
-            [str(a) for a in arrays["axes"]] if "axes" in arrays else [f"ch{i}" for i in range(arrays["data"].shape[1])]
-        )
-        columns.update({name: arrays["data"][:, i] for i, name in enumerate(names)})
-    return columns, rate
-
-
-def _read_csv(path: Path) -> tuple[dict[str, F64], float | None]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        head = file.readline().strip()
-    delimiter = max(",;\t", key=head.count)
-    names = head.split(delimiter)
-    try:
-        data = np.genfromtxt(path, delimiter=delimiter, skip_header=1, dtype=np.float64, ndmin=2)
-    except ValueError as error:
-        raise SimError(f"{path}: {error}") from error
-    return {name: data[:, i] for i, name in enumerate(names)}, None
-
-
-def _read_wav(path: Path) -> tuple[dict[str, F64], float | None]:
-    try:
-        with wave.open(str(path), "rb") as file:
-            rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
-            raw = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise SimError(f"{path}: not a WAV file that can be read: {error}") from error
-    if width not in {2, 4}:
-        raise SimError(f"{path}: expected 16 or 32 bits a sample, got {8 * width}")
-    data = np.frombuffer(raw, f"<i{width}").reshape(-1, channels) / float(2 ** (8 * width - 1))
-    return {f"ch{i}": data[:, i] for i in range(channels)}, float(rate)
-
-
-def _unknown(path: Path) -> tuple[dict[str, F64], float | None]:
-    raise SimError(f"{path}: expected one of {', '.join(_READERS)}, got {path.suffix!r}")
-
-
-_READERS = {".npz": _read_npz, ".csv": _read_csv, ".wav": _read_wav}
-
-
-def replay(
-    tapes: Sequence[Tape],
-    *,
-    gateway: GatewayId,
-    node: NodeId,
-    one_port: bool,
-    link: Link,
-    events: EventLog,
-    speed: float,
-    pause_s: float,
-    stop: threading.Event,
-    seed: int,
-) -> int:
-    """Send the tapes one after the other, with a pause of wall time between them.
-
-    `one_port`: the channels are axes of one sensor position; else each channel has a port of its own.
-    Returns: frames sent.
-    """
-    sent = 0
-    topic = topic_of(Frames(gateway, node))
-    for number, tape in enumerate(tapes):
-        if stop.is_set():
-            break
-        ports = [tape.samples] if one_port else [tape.samples[:, [i]] for i in range(tape.samples.shape[1])]
-        boards = []
-        for port, samples in enumerate(ports):
-            # The converter's range is the recording's own, so that replay adds no noise worth speaking of.
-            converter = Converter(full_scale=float(np.abs(samples).max()) * 1.01 or 1.0, noise=0.0)
-            rng = np.random.default_rng([seed, number, port])
-            boards.append(Board(tape.rate_hz, rng, converter, Flaws(), int(time.time() * 1e6), port))
-        details = {"name": tape.name, "samples": len(tape.samples), "rate_hz": tape.rate_hz}
-        events.write("recording_started", time.time(), 0.0, **details)
-        frame = max(1, min(4096, round(_FRAME_S * tape.rate_hz)))
-        pace = Pace(speed)
-        for start in range(0, len(tape.samples), frame):
-            pace.wait_until((start + frame) / tape.rate_hz, stop)
+    def run(
+        self, link: Link, events: EventLog, pace: Pace, stop: threading.Event, report: Callable[[Replay], None]
+    ) -> None:
+        """Play all, one after the other, with a pause of wall time between them. Raises: LinkError."""
+        events.write("started", 0.0, title="replay", recordings=[tape.name for tape in self._tapes])
+        for number, tape in enumerate(self._tapes):
+            if number and self._playback.pause_s > 0:
+                stop.wait(self._playback.pause_s)
             if stop.is_set():
                 break
-            for board, samples in zip(boards, ports, strict=True):
-                for outgoing in board.frames(samples[start : start + frame], start):
-                    link.send(topic, outgoing.payload)
-                    sent += 1
-        events.write("recording_ended", time.time(), len(tape.samples) / tape.rate_hz, **details)
-        stop.wait(pause_s)
-    return sent
+            self.playing = tape
+            events.write(
+                "recording_started", self.sim_s, name=tape.name, file=tape.file, start_s=tape.start_s,
+                end_s=tape.end_s, rate_hz=tape.rate_hz, channels=tape.channels, units=self._playback.send_units,
+            )  # fmt: skip
+            before = self.sent
+            whole = self._play(tape, link, pace, report)
+            events.write(
+                "recording_ended", self.sim_s, name=tape.name, file=tape.file, frames=self.sent - before, whole=whole
+            )
+        link.flush()
+        events.write(
+            "stopped", self.sim_s, frames=self.sent, sent=self.sent - link.dropped, dropped=link.dropped,
+            behind_s=round(pace.behind_s, 3),
+        )  # fmt: skip
+
+    def _play(self, tape: Tape, link: Link, pace: Pace, report: Callable[[Replay], None]) -> bool:
+        """Returns: whether the recording was played to its end."""
+        samples = tape.samples * self._factor
+        groups = [samples] if self._playback.as_axes else [samples[:, [i]] for i in range(samples.shape[1])]
+        ports = [
+            _Port(port, group, tape.rate_hz, as_values=self._playback.as_values) for port, group in enumerate(groups)
+        ]
+        boot_id = int(self._rng.integers(1, 2**32))
+        for port in ports:
+            port.framer.boot(boot_id, 0)
+        frame = self._playback.frame or max(1, min(MAX_SAMPLES, round(_FRAME_S * tape.rate_hz)))
+        began_s = self.sim_s
+        pace.restart()
+        pace.wait_until(0.0)
+        for first in range(0, len(samples), frame):
+            last = min(first + frame, len(samples))
+            if not pace.wait_until(last / tape.rate_hz):
+                return False
+            time_us = round((self._start_s + began_s + first / tape.rate_hz) * 1e6)
+            for port in ports:
+                link.send(self._topic, port.pack(first, last, time_us))
+                self.sent += 1
+            self.sim_s = began_s + last / tape.rate_hz
+            report(self)
+        return True
+
+
+class _Port:
+    """One channel, or all of them as axes, scaled once for the whole recording."""
+
+    def __init__(self, port: int, samples: F64, rate_hz: float, *, as_values: bool) -> None:
+        largest = float(np.abs(samples).max())
+        # Rounded up to float32, as frames carry it: the largest sample stays within the counts.
+        scale = (
+            1.0 if as_values or largest == 0.0 else float(np.nextafter(np.float32(largest / _TOP), np.float32(np.inf)))
+        )
+        self._samples = samples if as_values else np.rint(samples / scale)
+        self.framer = Framer(port, rate_hz, scale, digital=not as_values)
+
+    def pack(self, first: int, last: int, time_us: int) -> bytes:
+        """The frame of samples first .. last."""
+        return self.framer.pack(self._samples[first:last], first, time_us, FrameFlag.NONE)
+
+
+def conversion(units: str, send_units: str) -> float:
+    """The factor from one unit to the other. Raises: DataError: not both accelerations, and not the same."""
+    if units == send_units:
+        return 1.0
+    if units not in UNITS or send_units not in UNITS:
+        raise DataError(f"units: expected the same or two of {', '.join(UNITS)}, got {units!r} to {send_units!r}")
+    return UNITS[send_units] / UNITS[units]

@@ -1,107 +1,151 @@
-"""Running a scenario against the clock, or as fast as it goes."""
+"""Running a scenario: all nodes in order of simulated time, against the clock or as fast as it goes."""
 
 from __future__ import annotations
 
+import heapq
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from firmware_sim.events import EventLog
 from firmware_sim.link import Link
-from firmware_sim.machines.faults import Fault
-from firmware_sim.node import Node
+from firmware_sim.machines.fault import Fault
+from firmware_sim.machines.machine import Machine
+from firmware_sim.node import Node, Port
+from firmware_sim.pace import Pace
 from firmware_sim.scenario import FaultSpec, Scenario
 from models.contract.ids import GatewayId, NodeId
 from models.contract.topics import Frames, topic_of
 
-_STRAY_NODE = NodeId("stray")
-_TICK_S = 0.01
+STRAY_NODE = "stray"
 
 
 @dataclass(slots=True)
-class Pace:
-    """Simulated against wall time. `speed` 0 is as fast as possible. `clock` is monotonic seconds."""
+class Planned:
+    """A fault of the scenario as it happens. `announced`: an event has told of its start."""
 
-    speed: float
-    clock: Callable[[], float] = time.monotonic
-    _began: float = field(default=-1.0)
+    spec: FaultSpec
+    fault: Fault
+    announced: bool = False
 
-    def wait_until(self, sim_s: float, stop: threading.Event) -> None:
-        """Sleep until simulated time `sim_s`, or until told to stop."""
-        if self._began < 0:
-            self._began = self.clock()
-        if self.speed > 0:
-            stop.wait(max(0.0, self._began + sim_s / self.speed - self.clock()))
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Other ids than the scenario's, by the scenario's."""
+
+    gateways: Mapping[str, str] = field(default_factory=dict)
+    nodes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Runner:
-    """One scenario, its nodes and faults. `trigger` starts the faults that wait for it."""
+    """One scenario under way. `trigger` starts the faults that wait for it; `sim_s` is how far it has come."""
 
-    def __init__(self, scenario: Scenario, gateways: dict[str, str], now_s: float) -> None:
-        self._faults: list[tuple[FaultSpec, Fault]] = []
-        self._nodes = []
-        self._gateways = gateways
-        for spec in scenario.machine:
-            faults = []
-            for wanted in scenario.fault:
-                if wanted.machine == spec.id:
-                    start_s = None if wanted.start == "trigger" else float(wanted.start)
-                    exponential = wanted.growth == "exponential"
-                    fault = Fault(wanted.kind, wanted.severity, wanted.growth_s, exponential, start_s)
-                    faults.append(fault)
-                    self._faults.append((wanted, fault))
-            self._nodes.append(Node(spec, faults, scenario.seed, int(now_s * 1e6)))
+    def __init__(self, scenario: Scenario, names: Names, start_s: float) -> None:
+        self.sim_s = 0.0
+        self.sent = 0
+        self._scenario = scenario
         self._trigger = threading.Event()
+        self.faults = [Planned(spec, _fault(spec)) for spec in scenario.fault]
+        machines = {
+            spec.id: Machine(spec, [p.fault for p in self.faults if p.spec.machine == spec.id], scenario.seed)
+            for spec in scenario.machine
+        }
+        self._nodes = [Node(spec, machines, scenario.seed, round(start_s * 1e6)) for spec in scenario.node]
+        self._topics = {node.spec.id: _topics(node, names) for node in self._nodes}
 
     def trigger(self) -> None:
-        """Start the waiting faults with the next frame. Safe to call from a signal handler."""
+        """Start the waiting faults. May be called from a signal handler: only sets a flag."""
         self._trigger.set()
 
     def run(
-        self, link: Link, events: EventLog, pace: Pace, seconds: float | None, stop: threading.Event
+        self,
+        link: Link,
+        events: EventLog,
+        pace: Pace,
+        *,
+        seconds: float | None = None,
+        fault_after_s: float | None = None,
+        report: Callable[[Runner], None] = lambda _: None,
     ) -> dict[str, int]:
-        """Send frames in order of simulated time until `seconds` have been simulated or `stop` is set.
+        """Send frames until `seconds` have been simulated or `pace` is told to stop.
 
-        Returns: counts over all boards.
+        Returns: counts over all nodes, as in the closing event.
+        Raises:  LinkError: a file cannot be written any more.
         """
-        events.write("started", time.time(), 0.0, machines=[node.spec.id for node in self._nodes])
-        announced: set[int] = set()
-        sim_s = 0.0
-        while not stop.is_set():
-            node = min(self._nodes, key=lambda n: n.sim_s + n.spec.frame / n.spec.rate_hz)
-            sim_s = node.sim_s + node.spec.frame / node.spec.rate_hz  # a frame leaves when its last sample is there
-            if seconds is not None and sim_s > seconds:
+        scenario = self._scenario
+        events.write(
+            "started", 0.0, title=scenario.title, seed=scenario.seed, machines=[m.id for m in scenario.machine]
+        )
+        order = [(port.due_s, at, port) for at, port in enumerate(p for node in self._nodes for p in node.ports)]
+        heapq.heapify(order)
+        while seconds is None or order[0][0] <= seconds:
+            due_s, at, port = order[0]
+            if not pace.wait_until(due_s):
                 break
-            pace.wait_until(sim_s, stop)
-            if self._trigger.is_set():
+            self.sim_s = due_s
+            if self._trigger.is_set() or (fault_after_s is not None and due_s >= fault_after_s):
                 self._trigger.clear()
-                for _, fault in self._faults:
-                    fault.start_s = sim_s if fault.start_s is None else fault.start_s
-            for i, (wanted, fault) in enumerate(self._faults):
-                if i not in announced and fault.start_s is not None and fault.start_s <= sim_s:
-                    announced.add(i)
-                    events.write("fault_started", time.time(), sim_s, **_describe(wanted, self._nodes))
-            self._send(node, link)
-        counts = self.counts()
-        events.write("stopped", time.time(), sim_s, **counts)
+                fault_after_s = None
+                self._start_waiting()
+            self._announce(events)
+            self._send(port, link, events)
+            heapq.heapreplace(order, (port.due_s, at, port))
+            report(self)
+        link.flush()
+        counts = self.counts(link)
+        events.write("stopped", self.sim_s, **counts, behind_s=round(pace.behind_s, 3))
         return counts
 
-    def _send(self, node: Node, link: Link) -> None:
-        gateway = GatewayId(self._gateways.get(node.spec.gateway, node.spec.gateway))
-        for outgoing in node.frames():
-            sender = _STRAY_NODE if outgoing.stray else NodeId(node.spec.node)
-            link.send(topic_of(Frames(gateway, sender)), outgoing.payload)
-
-    def counts(self) -> dict[str, int]:
-        """Frames sent and flaws provoked, over all boards."""
-        total: dict[str, int] = {}
+    def counts(self, link: Link) -> dict[str, int]:
+        """Frames made and sent, frames that the link dropped, and how many of each flaw."""
+        total: Counter[str] = Counter()
         for node in self._nodes:
-            for name, value in asdict(node.board.counts).items():
-                total[name] = total.get(name, 0) + value
-        return total
+            total.update(node.counts)
+            for port in node.ports:
+                total.update({f"flaw_{name}": count for name, count in port.path.counts.items()})
+        frames = total.pop("frames", 0)
+        return {"frames": frames, "sent": self.sent - link.dropped, "dropped": link.dropped, **total}
+
+    def _start_waiting(self) -> None:
+        """Signals are made a little ahead: a fault begins where its machine has not been heard yet."""
+        for planned in self.faults:
+            if planned.fault.start_s is None:
+                heads = [
+                    p.ahead_s for node in self._nodes for p in node.ports if p.spec.machine == planned.spec.machine
+                ]
+                planned.fault.start_s = max([self.sim_s, *heads])
+
+    def _announce(self, events: EventLog) -> None:
+        for planned in self.faults:
+            start_s = planned.fault.start_s
+            if not planned.announced and start_s is not None and start_s <= self.sim_s:
+                planned.announced = True
+                spec = planned.spec
+                points = [port.point for _, port in self._scenario.ports() if port.machine == spec.machine]
+                events.write(
+                    "fault_started", start_s, machine=spec.machine, point=points[0] if points else None,
+                    points=points, fault=spec.kind, growth_s=spec.growth_s,
+                )  # fmt: skip
+
+    def _send(self, port: Port, link: Link, events: EventLog) -> None:
+        node = port.node
+        boots = node.boots
+        topic, stray = self._topics[node.spec.id]
+        for outgoing in port.frames():
+            link.send(stray if outgoing.stray else topic, outgoing.payload)
+            self.sent += 1
+        if node.boots != boots:
+            events.write("reboot", self.sim_s, node=node.spec.id, boot_id=node.boot_id, up_s=node.booted_s)
 
 
-def _describe(fault: FaultSpec, nodes: list[Node]) -> dict[str, object]:
-    point = next(node.spec.point for node in nodes if node.spec.id == fault.machine)
-    return {"machine": fault.machine, "point": point, "fault": fault.kind, "growth_s": fault.growth_s}
+def _fault(spec: FaultSpec) -> Fault:
+    start_s = None if spec.start == "trigger" else float(spec.start)
+    return Fault(spec.kind, spec.severity, spec.growth_s, spec.growth, start_s)
+
+
+def _topics(node: Node, names: Names) -> tuple[str, str]:
+    """Where the node's frames go, and where those go that bear a stranger's name."""
+    gateway = GatewayId(names.gateways.get(node.spec.gateway, node.spec.gateway))
+    own = NodeId(names.nodes.get(node.spec.id, node.spec.id))
+    return topic_of(Frames(gateway, own)), topic_of(Frames(gateway, NodeId(STRAY_NODE)))

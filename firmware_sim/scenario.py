@@ -1,184 +1,187 @@
-"""Scenarios: which machines there are, on which nodes, with which flaws and faults. TOML, checked as a whole.
+"""Scenarios: which machines there are, which nodes listen to them, which faults come. TOML, checked as a whole.
 
-title = "..."
-seed = 1
-[[machine]]   id, kind ("rotor" or "process"), gateway, node, port, point, rate_hz, frame, ...
-[[fault]]     machine, kind, start ("trigger" or simulated seconds), growth_s, severity
+    title = "..."
+    seed = 1
+    [[machine]]     `machines.machine.MachineSpec`, with .load .bearing .gear .impeller
+    [[node]]        `node.NodeSpec`, with .board .flaws and [[node.port]]
+    [[fault]]       `FaultSpec`
+
+Built-in ones lie in `scenarios/` and are examples of everything.
 """
 
 from __future__ import annotations
 
-import difflib
 import tomllib
+from collections.abc import Iterable, Iterator
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from firmware_sim.board import Converter, Flaws
 from firmware_sim.errors import ScenarioError
 from firmware_sim.machines.bearing import BEARING_FAULTS
+from firmware_sim.machines.fault import Growth, Kind
+from firmware_sim.machines.machine import UNITS, MachineSpec
+from firmware_sim.machines.process import CHANNELS
+from firmware_sim.machines.shaft import AXES
+from firmware_sim.machines.spec import NotNegative, Positive, Spec
+from firmware_sim.node import NodeSpec, PortSpec
+from firmware_sim.schema import check, near_match
 from models.contract.ids import Id
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-FaultKind = Literal[
-    "outer_race", "inner_race", "ball", "cage", "imbalance", "misalignment", "tooth", "cavitation", "valve_closing"
-]
+_MAX_FRAME_S = 600.0
+_MAX_SCENARIO_BYTES = 4 * 2**20
 
 
-class LoadSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """See `machines.running.Running`."""
-
-    mean: float = 0.7
-    swing: float = 0.1
-    period_s: Positive = 60.0
-    droop: float = 0.01
-    wander: float = 0.001
-
-
-class BearingSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Geometry and the resonance that blows excite."""
-
-    elements: Annotated[int, msgspec.Meta(ge=3, le=100)]
-    ball_mm: Positive
-    pitch_mm: Positive
-    angle_deg: float = 0.0
-    resonance_hz: Positive
-    blow_ms2: Positive = 60.0
-
-
-class MachineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One machine with one sensor position."""
-
-    id: Id
-    kind: Literal["rotor", "process"] = "rotor"
-    gateway: Id
-    node: Id
-    point: Id
-    port: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
-    rate_hz: Positive = 8192.0
-    frame: Annotated[int, msgspec.Meta(ge=1, le=8192)] = 512
-    shaft_hz: Positive = 25.0
-    load: LoadSpec = LoadSpec()
-    harmonics_ms2: tuple[float, ...] = (0.6, 0.25, 0.12)
-    teeth: int = 0
-    mesh_ms2: float = 0.0
-    vanes: int = 0
-    vane_ms2: float = 0.0
-    noise_ms2: float = 0.8
-    resonances_hz: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)] = (900.0, 2600.0)
-    bearing: BearingSpec | None = None
-    converter: Converter = Converter()
-    flaws: Flaws = Flaws()
-
-
-class FaultSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One fault of one machine."""
+class FaultSpec(Spec, frozen=True, kw_only=True):
+    """One fault. `start`: simulated seconds, or `trigger`: when the program is told to (SIGUSR1, --fault-after)."""
 
     machine: Id
-    kind: FaultKind
-    start: Literal["trigger"] | Annotated[float, msgspec.Meta(ge=0)] = "trigger"
+    kind: Kind
+    start: Literal["trigger"] | NotNegative = "trigger"
     growth_s: Positive = 60.0
-    growth: Literal["exponential", "linear"] = "exponential"
-    severity: Positive = 1.0
+    growth: Growth = "exponential"
+    severity: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1.0
 
 
-class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Scenario(Spec, frozen=True, kw_only=True):
     """The whole scenario."""
 
-    title: str
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 1
-    machine: Annotated[list[MachineSpec], msgspec.Meta(min_length=1, max_length=1000)]
-    fault: list[FaultSpec] = []
+    title: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 1
+    machine: Annotated[tuple[MachineSpec, ...], msgspec.Meta(min_length=1, max_length=1000)]
+    node: Annotated[tuple[NodeSpec, ...], msgspec.Meta(min_length=1, max_length=1000)]
+    fault: Annotated[tuple[FaultSpec, ...], msgspec.Meta(max_length=1000)] = ()
+
+    def ports(self) -> Iterator[tuple[NodeSpec, PortSpec]]:
+        """All sensor positions."""
+        return ((node, port) for node in self.node for port in node.port)
 
 
-def builtin_names() -> dict[str, str]:
-    """Built-in scenarios: name to title."""
-    folder = resources.files("firmware_sim") / "scenarios"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
-    return {f.name.removesuffix(".toml"): tomllib.loads(f.read_text("utf-8"))["title"] for f in files}
+def builtin_names() -> list[str]:
+    """Names of the built-in scenarios."""
+    return sorted(f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
 
 
 def load_scenario(name: str) -> Scenario:
-    """A built-in scenario, or one from a file.
+    """A built-in scenario, or one from a TOML file.
 
     Raises: ScenarioError: every problem, with file and key; a misspelt key or name with what it may have meant.
     """
     known = builtin_names()
     path = Path(name)
-    if name in known:
-        text = (resources.files("firmware_sim") / "scenarios" / f"{name}.toml").read_text("utf-8")
-    elif path.is_file():
-        text = path.read_text("utf-8")
-    else:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ScenarioError(f"scenario {name!r}: neither a file nor one of {', '.join(known)}{hint}")
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"{name}: {error}") from error
-    problems = [f"{name}, {problem}" for problem in _unknown_keys(document, Scenario, "")]
-    if problems:
-        raise ScenarioError("\n".join(problems))
+        if name in known:
+            data = (_folder() / f"{name}.toml").read_bytes()
+        elif path.is_file():
+            if path.stat().st_size > _MAX_SCENARIO_BYTES:
+                raise ScenarioError([f"{name}: expected at most {_MAX_SCENARIO_BYTES} bytes of TOML"])
+            data = path.read_bytes()
+        else:
+            raise ScenarioError(
+                [f"scenario {name!r}: no such file, and no such built-in one; {near_match(name, known)}"]
+            )
+    except OSError as error:
+        raise ScenarioError([f"{name}: cannot be read: {error.strerror}"]) from error
+    return parse_scenario(data, name)
+
+
+def parse_scenario(data: bytes, where: str) -> Scenario:
+    """The scenario in a TOML document. Raises: ScenarioError."""
     try:
-        scenario = msgspec.convert(document, Scenario)
-    except msgspec.ValidationError as error:
-        raise ScenarioError(f"{name}: {error}") from error
-    problems = [f"{name}, {problem}" for problem in _contradictions(scenario)]
-    if problems:
-        raise ScenarioError("\n".join(problems))
+        document = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScenarioError([f"{where}: not TOML: {error}"]) from error
+    scenario, problems = check(document, Scenario)
+    if scenario is not None:
+        problems = list(_contradictions(scenario))
+    if scenario is None or problems:
+        raise ScenarioError([f"{where}, {problem}" for problem in problems])
     return scenario
 
 
-def _unknown_keys(value: Any, kind: Any, at: str) -> list[str]:  # noqa: ANN401 - a TOML document
-    """Misspelt keys, all of them; msgspec stops at the first."""
-    if isinstance(value, list):
-        return [p for i, item in enumerate(value) for p in _unknown_keys(item, kind, f"{at}[{i}]")]
-    if not isinstance(value, dict):
-        return []
-    fields = {f.name: f.type for f in msgspec.structs.fields(kind)}
-    problems = []
-    for key, item in value.items():
-        where = f"{at}.{key}" if at else key
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, 1)
-            problems.append(f"{where}: unknown key" + (f"; did you mean {near[0]!r}?" if near else ""))
-            continue
-        inner = _NESTED.get((kind, key))
-        if inner is not None:
-            problems.extend(_unknown_keys(item, inner, where))
-    return problems
+def _folder() -> Traversable:
+    return resources.files("firmware_sim.scenarios")
 
 
-_NESTED: dict[tuple[Any, str], Any] = {
-    (Scenario, "machine"): MachineSpec,
-    (Scenario, "fault"): FaultSpec,
-    (MachineSpec, "load"): LoadSpec,
-    (MachineSpec, "bearing"): BearingSpec,
-    (MachineSpec, "converter"): Converter,
-    (MachineSpec, "flaws"): Flaws,
-}
-
-
-def _contradictions(scenario: Scenario) -> list[str]:
-    problems = []
-    machines = {m.id: m for m in scenario.machine}
-    places = [(m.gateway, m.node, m.port) for m in scenario.machine]
+def _contradictions(scenario: Scenario) -> Iterator[str]:
+    """What is wrong with a scenario of which each table alone is right."""
+    machines = {machine.id: machine for machine in scenario.machine}
+    yield from _twice("machine", [m.id for m in scenario.machine])
+    yield from _twice("node", [n.id for n in scenario.node])
     for i, machine in enumerate(scenario.machine):
-        if places.index(places[i]) != i:
-            problems.append(f"machine[{i}].port: node {machine.node} port {machine.port} is taken already")
-        if machine.bearing is not None and machine.bearing.resonance_hz >= machine.rate_hz / 2:
-            problems.append(f"machine[{i}].bearing.resonance_hz: expected under half of rate_hz {machine.rate_hz:g}")
+        if machine.load.swing >= machine.load.mean:
+            yield f"machine[{i}].load.swing: expected below load.mean {machine.load.mean:g}, got {machine.load.swing:g}"
+    points: set[tuple[str, str]] = set()
+    for i, node in enumerate(scenario.node):
+        yield from _twice(f"node[{i}].port", [port.port for port in node.port])
+        for j, port in enumerate(node.port):
+            at = f"node[{i}].port[{j}]"
+            if port.machine not in machines:
+                yield f"{at}.machine: no machine {port.machine!r}; {near_match(port.machine, machines)}"
+                continue
+            if (port.machine, port.point) in points:
+                yield f"{at}.point: machine {port.machine} has a point {port.point!r} already"
+            points.add((port.machine, port.point))
+            yield from _port_problems(port, machines[port.machine], at)
+        for j, stuck in enumerate(node.board.stuck):
+            axes = next((port.axes for port in node.port if port.port == stuck.port), None)
+            if axes is None:
+                yield f"node[{i}].board.stuck[{j}].port: node {node.id} has no port {stuck.port}"
+            elif stuck.axis not in axes:
+                yield f"node[{i}].board.stuck[{j}].axis: no axis {stuck.axis!r}; {near_match(stuck.axis, axes)}"
     for i, fault in enumerate(scenario.fault):
-        on = machines.get(fault.machine)
-        if on is None:
-            near = difflib.get_close_matches(fault.machine, machines, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            problems.append(f"fault[{i}].machine: no machine {fault.machine!r}{hint}")
-        elif fault.kind in BEARING_FAULTS and on.bearing is None:
-            problems.append(f"fault[{i}].kind: {fault.kind} needs a bearing, machine {on.id} has none")
-        elif (fault.kind == "valve_closing") != (on.kind == "process"):
-            problems.append(f"fault[{i}].kind: {fault.kind} does not happen to a machine of kind {on.kind}")
-    return problems
+        yield from _fault_problems(fault, machines, f"fault[{i}]")
+
+
+def _port_problems(port: PortSpec, machine: MachineSpec, at: str) -> Iterator[str]:
+    axes = AXES if port.quantity == "acceleration" else CHANNELS[machine.kind]
+    for axis in port.axes:
+        if axis not in axes:
+            yield f"{at}.axes: {port.quantity} of a {machine.kind} has no {axis!r}; {near_match(axis, axes)}"
+    if len(set(port.axes)) != len(port.axes):
+        yield f"{at}.axes: each only once, got {', '.join(port.axes)}"
+    if port.frame / port.rate_hz > _MAX_FRAME_S:
+        yield f"{at}.frame: {port.frame} samples at {port.rate_hz:g} Hz take longer than {_MAX_FRAME_S:g} s"
+    if port.quantity != "acceleration":
+        return
+    if port.units not in UNITS:
+        yield f"{at}.units: expected one of {', '.join(UNITS)} for acceleration, got {port.units!r}"
+    for what, hz in _highest_lines(machine):
+        if hz >= port.rate_hz / 2:
+            yield f"{at}.rate_hz: {what} of {machine.id} reaches {hz:g} Hz, expected under {port.rate_hz / 2:g} Hz"
+
+
+def _highest_lines(machine: MachineSpec) -> Iterator[tuple[str, float]]:
+    """What would alias: a real sensor has a filter against that, this one has none."""
+    yield "shaft_hz with its harmonics", len(machine.velocity_mm_s) * machine.shaft_hz
+    if machine.bearing is not None:
+        yield "bearing.resonance_hz", machine.bearing.resonance_hz
+    if machine.gear is not None:
+        yield "the third harmonic of the gear mesh", 3 * machine.gear.teeth * machine.shaft_hz
+    if machine.impeller is not None:
+        yield "the second harmonic of vane pass", 2 * machine.impeller.vanes * machine.shaft_hz
+
+
+def _fault_problems(fault: FaultSpec, machines: dict[str, MachineSpec], at: str) -> Iterator[str]:
+    machine = machines.get(fault.machine)
+    if machine is None:
+        yield f"{at}.machine: no machine {fault.machine!r}; {near_match(fault.machine, machines)}"
+    elif fault.kind in BEARING_FAULTS and machine.bearing is None:
+        yield f"{at}.kind: {fault.kind} needs a bearing, machine {machine.id} has none"
+    elif fault.kind in {"gear_wear", "gear_crack"} and machine.gear is None:
+        yield f"{at}.kind: {fault.kind} needs a gear, machine {machine.id} has none"
+    elif fault.kind == "cavitation" and (machine.impeller is None or machine.kind != "pump"):
+        yield f"{at}.kind: cavitation needs a pump with an impeller, machine {machine.id} is none"
+    elif fault.kind == "valve_closing" and machine.kind != "pump":
+        yield f"{at}.kind: valve_closing needs a pump, machine {machine.id} is a {machine.kind}"
+
+
+def _twice(what: str, ids: Iterable[object]) -> Iterator[str]:
+    seen: set[object] = set()
+    for i, one in enumerate(ids):
+        if one in seen:
+            yield f"{what}[{i}]: {one!r} is taken already"
+        seen.add(one)

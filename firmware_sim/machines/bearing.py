@@ -1,37 +1,55 @@
 """Rolling-element bearings: fault orders from geometry, and what a localised fault does to the vibration.
 
-Each passage over the fault is a blow that rings at a structural resonance; the time between blows varies by one or two
-percent because the elements slip, which is why the fault frequency stands in the envelope's spectrum rather than in the
-spectrum (McFadden & Smith 1984; Randall & Antoni 2011, sections 2 and 3). A fault on the inner race passes through the
-load zone once a turn, one on an element once a turn of the cage.
+Each passage over the fault is a blow that rings at a structural resonance (McFadden & Smith 1984, "Model for the
+vibration produced by a single point defect in a rolling element bearing"). The time between blows varies by one or two
+percent because the elements slip, and the errors add up, which is why the fault frequency stands in the envelope's
+spectrum rather than in the signal's own (Randall & Antoni 2011, "Rolling element bearing diagnostics - a tutorial",
+sections 2 and 3). A fault on the inner race passes through the load zone once a turn of the shaft, one on an element
+once a turn of the cage; blows are as strong as the load there (Stribeck's distribution for half a turn under load:
+Harris 2001, "Rolling Bearing Analysis", chapter 7).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Annotated
 
+import msgspec
 import numpy as np
 
-from firmware_sim.machines.faults import Fault
+from firmware_sim.machines.fault import Fault, Kind
 from firmware_sim.machines.running import F64, TAU, Running
+from firmware_sim.machines.spec import NotNegative, Positive, Share, Spec
 
-_RING_LENGTH_DECAYS = 6.0
+_RING_DECAYS = 7.0  # time constants after which a ring has died
+_STRENGTH_SCATTER = 0.1
+_STRIBECK_EXPONENT = 1.5  # point contact; also used for rollers, whose 1.1 makes no audible difference
+_OUT_OF_ZONE = 0.1  # centrifugal force keeps some contact outside the load zone
+_CAGE_SOFTNESS = 0.4  # cages are of brass or plastic
+_ORDER_OF: dict[Kind, str] = {"outer_race": "BPFO", "inner_race": "BPFI", "ball": "BSF", "cage": "FTF"}
+BEARING_FAULTS = tuple(_ORDER_OF)
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """`elements` of diameter `ball_mm` on a pitch circle of `pitch_mm`, at `angle_deg` of contact."""
+class Bearing(Spec, frozen=True, kw_only=True):
+    """`elements` of diameter `ball_mm` on a pitch circle of `pitch_mm`, at `angle_deg` of contact.
 
-    elements: int
-    ball_mm: float
-    pitch_mm: float
-    angle_deg: float = 0.0
+    resonance_hz: what the blows excite, with its damping ratio. blow_ms2: peak acceleration of a blow at severity 1 and
+    mean load. slip: standard deviation of the angle between blows, relative to its mean.
+    """
+
+    elements: Annotated[int, msgspec.Meta(ge=3, le=200)]
+    ball_mm: Positive
+    pitch_mm: Positive
+    angle_deg: Annotated[float, msgspec.Meta(ge=0, lt=90)] = 0.0
+    resonance_hz: Positive = 2700.0
+    damping: Annotated[float, msgspec.Meta(gt=0.001, lt=0.7)] = 0.05
+    blow_ms2: NotNegative = 60.0
+    slip: Share = 0.012
 
     def orders(self) -> dict[str, float]:
-        """Fault frequencies as multiples of shaft rate, outer race at rest. BSF is twice the spin: both races are hit.
+        """Fault frequencies as multiples of shaft rate, outer race at rest (Randall & Antoni 2011, equations 1 to 4).
 
-        Source: Randall & Antoni 2011, equations 1 to 4.
+        BSF is twice the element's spin: an element strikes both races in each of its turns.
         """
         ratio = self.ball_mm / self.pitch_mm * math.cos(math.radians(self.angle_deg))
         return {
@@ -42,84 +60,75 @@ class Geometry:
         }
 
 
-_ORDER_OF = {"outer_race": "BPFO", "inner_race": "BPFI", "ball": "BSF", "cage": "FTF"}
-BEARING_FAULTS = tuple(_ORDER_OF)
-
-
 class BearingFault:
-    """The blows of one fault, as acceleration (m/s²) at the sensor, one block after another.
-
-    `blow_ms2`: peak acceleration at severity 1.
-    """
+    """The blows of one fault, as acceleration (m/s²) at the bearing, one block after another."""
 
     def __init__(
-        self,
-        geometry: Geometry,
-        fault: Fault,
-        running: Running,
-        rate_hz: float,
-        rng: np.random.Generator,
-        resonance_hz: float,
-        *,
-        damping: float = 0.05,
-        slip: float = 0.015,
-        blow_ms2: float = 60.0,
+        self, bearing: Bearing, fault: Fault, running: Running, rate_hz: float, rng: np.random.Generator
     ) -> None:
-        orders = geometry.orders()
-        self._step = TAU / orders[_ORDER_OF[fault.kind]]
-        self._cage = orders["FTF"]
+        self._bearing = bearing
         self._fault = fault
         self._running = running
         self._rate_hz = rate_hz
         self._rng = rng
-        self._slip = slip
-        self._blow = blow_ms2
-        self._omega = TAU * resonance_hz
-        self._decay = damping * self._omega
-        self._length = math.ceil(_RING_LENGTH_DECAYS / self._decay * rate_hz)
+        orders = bearing.orders()
+        self._step = TAU / orders[_ORDER_OF[fault.kind]]
+        self._cage_order = orders["FTF"]
+        self._omega = TAU * bearing.resonance_hz
+        self._decay = bearing.damping * self._omega
+        self._ring_samples = math.ceil(_RING_DECAYS / self._decay * rate_hz) + 1
         self._next_angle = float(rng.uniform(0.0, self._step))
-        self._tail: F64 = np.zeros(self._length)
+        self._count = 0
+        self._tail: F64 = np.zeros(self._ring_samples)
 
     def block(self, start: int, n: int) -> F64:
         """Samples start .. start + n of the absolute sample clock. Blocks follow each other without gaps."""
-        times, angles = self._blows_until((start + n) / self._rate_hz, start / self._rate_hz)
-        out = np.zeros(n + self._length)
-        out[: self._length] += self._tail
-        if len(times):
-            position = times * self._rate_hz - start
-            first = np.ceil(position).astype(np.int64)
-            lag = (first - position)[:, None] + np.arange(self._length)
-            lag /= self._rate_hz
-            ring = np.exp(-self._decay * lag) * np.sin(self._omega * lag)
-            strength = self._blow * self._fault.at(times) * self._load_zone(angles)
-            keep = first < len(out) - self._length + 1
-            np.add.at(out, first[keep, None] + np.arange(self._length), strength[keep, None] * ring[keep])
+        out = np.zeros(n + self._ring_samples)
+        out[: self._ring_samples] += self._tail
+        angles, strengths = self._draw_until((start + n) / self._rate_hz)
+        if len(angles) and self._fault.active((start + n) / self._rate_hz):
+            times = self._running.time_at(angles, start / self._rate_hz)
+            self._ring(out, times * self._rate_hz - start, strengths * self._strength_at(times, angles))
         self._tail = out[n:].copy()
         return out[:n]
 
-    def _blows_until(self, end_s: float, start_s: float) -> tuple[F64, F64]:
-        """Times and shaft angles of the blows before `end_s`, in order, drawn one after the other."""
+    def _draw_until(self, end_s: float) -> tuple[F64, F64]:
+        """Shaft angles and relative strengths of the blows before `end_s`, drawn one after the other."""
         end_angle = float(self._running.angle_at(np.array([end_s]))[0])
-        angles = []
+        angles, strengths = [], []
         while self._next_angle < end_angle:
+            slip, scatter = self._rng.standard_normal(2)
+            # An element strikes the outer and the inner race in turn, and the inner one is the softer sound.
+            softer = 0.7 if self._fault.kind == "ball" and self._count % 2 else 1.0
             angles.append(self._next_angle)
-            self._next_angle += self._step * (1.0 + self._slip * float(self._rng.standard_normal()))
-        if not angles:
-            return np.empty(0), np.empty(0)
-        # The angle is smooth: a few Newton steps invert it to far below a sample.
-        wanted = np.array(angles)
-        hz = self._running.shaft_hz * TAU
-        times = np.full(len(wanted), start_s) + (wanted - self._running.angle_at(np.array([start_s]))) / hz
-        for _ in range(4):
-            times += (wanted - self._running.angle_at(times)) / hz
-        return times, wanted
+            strengths.append(softer * max(0.0, 1.0 + _STRENGTH_SCATTER * float(scatter)))
+            self._next_angle += self._step * max(0.1, 1.0 + self._bearing.slip * float(slip))
+            self._count += 1
+        return np.array(angles), np.array(strengths)
 
-    def _load_zone(self, angles: F64) -> F64:
+    def _strength_at(self, times: F64, angles: F64) -> F64:
+        load = self._running.load_at(times) / self._running.mean
+        peak = self._bearing.blow_ms2 * (0.5 + 0.5 * load) * self._fault.at(times)
         match self._fault.kind:
             case "inner_race":
-                turn = angles
-            case "ball" | "cage":
-                turn = angles * self._cage
+                zone = _load_zone(angles)
+            case "ball":
+                zone = _load_zone(angles * self._cage_order)
+            case "cage":
+                zone = np.full_like(angles, _CAGE_SOFTNESS)
             case _:
-                return np.ones_like(angles)
-        return 0.3 + 0.7 * np.maximum(0.0, np.cos(turn)) ** 1.5
+                zone = np.ones_like(angles)  # the outer race stands still, and faults begin where the load is
+        return peak * zone
+
+    def _ring(self, out: F64, position: F64, strength: F64) -> None:
+        """Add one damped oscillation for each blow. `position`: of the blows, in samples from the block's start."""
+        first = np.clip(np.ceil(position), 0, len(out) - self._ring_samples).astype(np.int64)
+        steps = np.arange(self._ring_samples)
+        lag = ((first - position)[:, None] + steps) / self._rate_hz
+        ring = strength[:, None] * np.exp(-self._decay * lag) * np.sin(self._omega * lag)
+        np.add.at(out, first[:, None] + steps, ring)
+
+
+def _load_zone(turn: F64) -> F64:
+    """Relative load where the fault is, after `turn` radians: from `_OUT_OF_ZONE` to 1."""
+    return _OUT_OF_ZONE + (1.0 - _OUT_OF_ZONE) * np.maximum(0.0, np.cos(turn)) ** _STRIBECK_EXPONENT

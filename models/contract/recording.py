@@ -1,7 +1,7 @@
 r"""Recordings of frames: what a link would have published, in a file.
 
-Layout: magic b"MWREC\\x01\\n", then records, each: topic length (uint16, little-endian), payload length (uint32), topic
-(UTF-8), payload. Nothing else; a file may simply be appended to.
+Layout: magic b"MWREC\x01\n", then records, each: topic length (uint16, little-endian), payload length (uint32), topic
+(UTF-8), payload. Nothing else: a file that was cut off is good up to its last whole record.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ def write_header(file: BinaryIO) -> None:
 
 
 def write_record(file: BinaryIO, topic: str, payload: bytes) -> None:
-    """Append one message."""
+    """Append one message. Raises: ContractError: one that `read_records` would refuse."""
     encoded = topic.encode()
+    if len(encoded) > _MAX_TOPIC_BYTES or len(payload) > MAX_FRAME_BYTES:
+        raise ContractError(f"recording: a record of {len(encoded)} + {len(payload)} bytes is too long")
     file.write(_HEAD.pack(len(encoded), len(payload)) + encoded + payload)
 
 

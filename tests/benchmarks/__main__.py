@@ -28,9 +28,9 @@ def main() -> None:
 
 
 def _make_bundle(folder: Path) -> Path:
-    """A bundle trained on the bench motor, with the commands that users have."""
+    """A bundle trained on a simulated motor, with the commands that users have."""
     frames, data, out = folder / "bench.mwrec", folder / "bench.npz", folder / "bench.mwb"
-    _run("firmware_sim", "run", "bench", "--speed", "0", "--seconds", str(SECONDS), "--out", str(frames))
+    _run("firmware_sim", "run", "motor", "--speed", "0", "--seconds", str(SECONDS), "--out", str(frames))
     _frames_to_npz(frames, data)
     _run("cloud_hub", "train", "--data", str(data), "--out", str(out), "--accept", "made to be timed")
     return out
