@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 REMEMBERED_COMMANDS = 256
 MAX_WAITING_COMMANDS = 32
+_PASSING = {"worker_failed": 60.0, "metadata_expired": 3600.0}
 
 
 class OrdersRecord(Document, frozen=True, kw_only=True):
@@ -61,6 +63,7 @@ class Orders:
         self._refuse = refuse
         self._want: bytes | None = None
         self._looked_at: tuple[str, str] | None = None
+        self._look_again_s = math.inf
         self._waiting: deque[bytes] = deque()
         self.metadata: bytes | None = None
         self.counters: Counter[str] = Counter()
@@ -119,9 +122,9 @@ class Orders:
         if want is None:
             return
         look = (_digest(metadata), _digest(want))
-        if look == self._looked_at:
+        if look == self._looked_at and utc_s < self._look_again_s:
             return
-        self._looked_at = look
+        self._looked_at, self._look_again_s = look, math.inf
         if self.record.want is not None and look[1] == self.record.want_digest:
             self._follow(self.record.want, False)
             return
@@ -129,12 +132,14 @@ class Orders:
         self._worker.submit(
             "verify want",
             lambda: trust.verify_want(metadata, want, gateway, last_seq, now_s),
-            lambda answer: self._want_verified(answer, look[1]),
+            lambda answer: self._want_verified(answer, look[1], utc_s),
         )
 
-    def _want_verified(self, answer: WantBody | MillwrightError, digest: str) -> None:
+    def _want_verified(self, answer: WantBody | MillwrightError, digest: str, utc_s: float) -> None:
         if isinstance(answer, MillwrightError):
             self._count(reason_of(answer), str(answer))
+            if reason_of(answer) in _PASSING:  # not the want's fault: ask again, without waiting for new metadata
+                self._look_again_s = utc_s + _PASSING[reason_of(answer)]
             return
         if answer.seq < self.want_seq:  # another one was accepted while this one was being verified
             self._count("want_replayed", f"want: expected a sequence number over {self.want_seq}, got {answer.seq}")

@@ -236,9 +236,12 @@ class FakeTrust:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.refuse_bundle: str | None = None
+        self.down = False
 
     def _open(self, metadata: bytes, envelope: bytes, what: str) -> bytes:
         self.asked.append(what)
+        if self.down:
+            raise TrustError("worker_failed", "trust worker: no answer")
         if metadata == b"expired":
             raise TrustError("metadata_expired", "metadata: expired")
         opened = decode(Envelope, envelope, what)

@@ -334,6 +334,21 @@ class TestRefusal:
         site.run(20)
         assert site.record.state is State.SHADOW
 
+    def test_a_want_is_looked_at_again_when_the_worker_had_failed(self, site: Site) -> None:
+        live(site)
+        site.trust.down = True
+        site.publish_bundle(TWO)
+        site.publish_want(wanted(TWO))
+        site.run(10)
+        self.refused(site, "worker_failed", None)
+        asked = len(site.trust.asked)
+        site.trust.down = False
+        site.run(10)
+        assert len(site.trust.asked) == asked, "not at once"
+        site.run(1, 61.0)
+        site.run(20)
+        assert site.record.state is State.SHADOW
+
     def test_poisoned_chunks(self, site: Site) -> None:
         live(site)
         site.publish_bundle(TWO)
