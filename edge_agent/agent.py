@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from edge_agent.captures import Captures
 from edge_agent.config import Config
-from edge_agent.delivery import SlotDelivery, Surroundings, Trust
+from edge_agent.delivery import SlotDelivery
 from edge_agent.errors import CommandError, StorageError
 from edge_agent.install import resident_bytes
 from edge_agent.intake import Intake
@@ -28,7 +28,9 @@ from edge_agent.runtime import Runtime
 from edge_agent.slot import Slot, SlotEvent
 from edge_agent.status import STATUS_FILE, Status, bounded_counters
 from edge_agent.storage import write_atomically
+from edge_agent.surroundings import Surroundings, Trust
 from edge_agent.update import SlotRecord, State
+from edge_agent.uplink import Uplink
 from edge_agent.wire import Incoming, Transport
 from edge_agent.worker import Worker
 from models.contract import topics
@@ -52,11 +54,9 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.05
 POLL_S = 0.1
-GATHER_S = 5.0
 STATE_S = 1.0
 HEARTBEAT_S = 30.0
 STATUS_S = 5.0
-_MAX_ACKS = 200
 _MAX_UNSTORED_EVENTS = 100
 _COMPLAINT_S = 60.0
 
@@ -109,7 +109,7 @@ class Agent:
         self.outbox = Outbox(state_dir / "outbox.sqlite3", config.outbox_max_bytes, self._gateway, boot_id)
         self.intake = Intake(self._gateway, config.points)
         self.captures = Captures(self._gateway, config.points)
-        self._acks: deque[Ack] = deque(maxlen=_MAX_ACKS)
+        self._uplink = Uplink(transport, self._gateway, self.outbox, self.captures)
         around = Surroundings(state_dir, config.update, trust, runtime, worker, self._tell)
         self.deliveries = {
             slot: SlotDelivery(Slot(slot, config.points_of(slot), config.trend_span_s, new_id), around)
@@ -140,7 +140,7 @@ class Agent:
         self._online = True
         self._published: object = None
         self._complained_s = -_COMPLAINT_S
-        self._next = dict.fromkeys(("tick", "poll", "gather", "state", "heartbeat", "status"), 0.0)
+        self._next = dict.fromkeys(("tick", "poll", "state", "heartbeat", "status"), 0.0)
 
     def _place_of(self, at: int) -> tuple[Slot, int]:
         point = self.config.points[at]
@@ -173,7 +173,7 @@ class Agent:
             self._tick(utc_s)
         if self._is_due("poll", now_s, POLL_S) or control:
             self._poll(now_s, utc_s)
-        self._send(now_s)
+        self._attempt(self._uplink.send, now_s, self._health)
         self._report(now_s, utc_s)
 
     def _is_due(self, what: str, now_s: float, every_s: float) -> bool:
@@ -196,8 +196,7 @@ class Agent:
 
     def _reconnected(self) -> None:
         self._connections = self._transport.connections
-        self.outbox.forget_in_flight()
-        self.captures.forget_in_flight()
+        self._uplink.reconnected()
         self._published = None
         self._next["state"] = 0.0
 
@@ -252,8 +251,7 @@ class Agent:
             self.counters["refused.receipt"] += 1
             log.warning("%s", error)
             return
-        self.outbox.receipt(receipt.events)
-        self.captures.receipt(receipt.chunks)
+        self._uplink.receipt(receipt)
 
     def _frame(self, message: Incoming, utc_s: float) -> None:
         if message.retained:
@@ -368,7 +366,7 @@ class Agent:
         self, slot: str | None, phase: str, sha256: str | None, reason: str | None, detail: str | None,
         seq: int | None = None,
     ) -> None:  # fmt: skip
-        self._acks.append(
+        self._uplink.ack(
             Ack(
                 gateway=self._gateway,
                 seq=self.orders.want_seq if seq is None else seq,
@@ -382,28 +380,6 @@ class Agent:
         )
 
     # ------------------------------------------------------------------------------------------------ up
-
-    def _send(self, now_s: float) -> None:
-        if not self._transport.connected:
-            return
-        ack_topic = topics.topic_of(topics.Ack(self._gateway))
-        while self._acks and self._transport.publish(ack_topic, encode(self._acks[0])):
-            self._acks.popleft()
-        self._attempt(self._send_outbox, now_s)
-        capture_topic = topics.topic_of(topics.Capture(self._gateway))
-        for chunk, payload in self.captures.due(now_s):
-            self.captures.mark_sent(chunk, now_s, sent=self._transport.publish(capture_topic, payload))
-
-    def _send_outbox(self, now_s: float) -> None:
-        gather = self._is_due("gather", now_s, GATHER_S)
-        kinds = {
-            "event": topics.topic_of(topics.Event(self._gateway)),
-            "trend": topics.topic_of(topics.Trend(self._gateway)),
-        }
-        for key, item in self.outbox.due(now_s, self._health, gather=gather):
-            if not self._transport.publish(kinds[item.kind], item.payload):
-                return
-            self.outbox.mark_sent(key, now_s, len(item.payload))
 
     def _report(self, now_s: float, utc_s: float) -> None:
         """Reported state: at once when something changed (at most once a second), else as a heartbeat."""

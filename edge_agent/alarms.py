@@ -83,6 +83,15 @@ class AlarmBook:
         self.take_over(None)
         return draft
 
+    def again(self, result: Result, now_s: float) -> Draft | None:
+        """An update of the open alarm for another reason than its growth: more is known about it now."""
+        if self.open is None or result.score is None:
+            return None
+        self.open = msgspec.structs.replace(
+            self.open, reported_peak=max(self.open.reported_peak, result.score), reported_s=now_s
+        )
+        return Draft(self.open.id, "updated", "alarm", result.score, self.open.peak)
+
     def _in_alarm(self, score: float, now_s: float) -> Draft | None:
         if self.open is None:
             self.open = OpenAlarm(id=self._new_id(), raised_s=now_s, peak=score, reported_peak=score, reported_s=now_s)

@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from edge_agent.alarms import OpenAlarm
-from edge_agent.config import UpdateSettings
-from edge_agent.errors import RuntimeLoadError, StorageError, TrustError
+from edge_agent.errors import StorageError, TrustError
 from edge_agent.fetch import ChunkFetcher
 from edge_agent.install import check_fit, digest_of, load_bundle_file, load_network, prove
-from edge_agent.runtime import Runtime
 from edge_agent.slot import Outcome, Slot
 from edge_agent.storage import Document, flush_folder, load_document, prepare_folder, save_document, write_atomically
+from edge_agent.surroundings import Surroundings, reason_of
 from edge_agent.update import Event, Installed, SlotRecord, State, advance, counted_start
 from edge_agent.watch import Loaded
-from edge_agent.worker import Worker
 from models.bundle.archive import SUFFIX
-from models.contract.messages import CommandBody, SlotState, WantBody, WantedBundle
-from models.errors import BundleError, BundleMismatchError, MillwrightError, SignalError
+from models.contract.messages import SlotState, WantedBundle
+from models.errors import BundleMismatchError, MillwrightError, SignalError
 
 log = logging.getLogger(__name__)
 
@@ -36,46 +33,12 @@ CALIBRATION_SUFFIX = ".cal"
 SOUND_AFTER_S = 300.0
 _RECORD = "slot.json"
 _ALARMS = "alarms.json"
-_FETCHING = frozenset({State.SEEN, State.FETCHING, State.FETCHED})
-
-
-class Trust(Protocol):
-    """Who decides what is genuine: `edge_agent.trust.TrustStore`. Every method blocks, and raises TrustError."""
-
-    def verify_want(self, metadata: bytes, envelope: bytes, gateway: str, last_seq: int, now_s: float) -> WantBody:
-        """A want that is for us, signed and not replayed."""
-
-    def verify_command(self, metadata: bytes, envelope: bytes, gateway: str, now_s: float) -> CommandBody:
-        """A command that is for us, signed and not expired."""
-
-    def verify_bundle(self, metadata: bytes, wanted: WantedBundle, part: Path, destination: Path, now_s: float) -> None:
-        """Move `part` to `destination` when it is the bundle that was wanted and signed."""
 
 
 class StoredAlarms(Document, frozen=True, kw_only=True):
     """Open alarms by point name."""
 
     open: dict[str, OpenAlarm] = msgspec.field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a delivery works with. `tell(record)` reports a step to the hub; `reason`, `detail` ride along."""
-
-    state_dir: Path
-    settings: UpdateSettings
-    trust: Trust
-    runtime: Runtime
-    worker: Worker
-    tell: Callable[[str, SlotRecord, str | None, str | None], None]
-
-
-def reason_of(error: MillwrightError) -> str:
-    """The short stable word that the hub gets for an error."""
-    if isinstance(error, TrustError | BundleError):
-        return error.reason
-    names = {RuntimeLoadError: "runtime", SignalError: "signal", StorageError: "storage"}
-    return names.get(type(error), "error")
 
 
 class SlotDelivery:
@@ -141,7 +104,7 @@ class SlotDelivery:
         """Remove the files of every bundle that the record does not name."""
         record = self.record
         named = {one.sha256 for one in (record.active, record.previous) if one is not None}
-        if record.candidate is not None and record.state not in _FETCHING | {State.REFUSED}:
+        if record.candidate is not None and record.state is not State.REFUSED:
             named.add(record.candidate.sha256)
         for path in self._folder.iterdir():
             if path.suffix in {SUFFIX, CALIBRATION_SUFFIX} and path.stem not in named:
@@ -339,6 +302,8 @@ class SlotDelivery:
         def job() -> None:
             if not part.exists() and digest_of(destination) == wanted.sha256:
                 return  # verified and renamed just before the power went
+            if not part.exists():
+                raise TrustError("target_length", f"{part.name}: expected {wanted.length} bytes, the file is gone")
             trust.verify_bundle(metadata, wanted, part, destination, utc_s)
 
         def done(answer: MillwrightError | None) -> None:

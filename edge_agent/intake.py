@@ -95,7 +95,7 @@ class Intake:
             return None
         self._count(point, "accepted")
         gap = self._gap(point, stream, frame)
-        if frame.flags & FrameFlag.SATURATED:
+        if frame.flags and frame.flags & FrameFlag.SATURATED:
             self._count(point, "saturated")
         stream.boot_id, stream.last_seq, stream.next_clock = frame.boot_id, frame.seq, frame.end_clock
         stream.broken = False
@@ -109,7 +109,7 @@ class Intake:
             return "axes"
         if abs(frame.rate_hz - settings.rate_hz) > RATE_TOLERANCE * settings.rate_hz:
             return "rate"
-        if frame.flags & FrameFlag.SENSOR_FAULT:
+        if frame.flags and frame.flags & FrameFlag.SENSOR_FAULT:
             return "sensor_fault"
         return None
 
@@ -121,7 +121,8 @@ class Intake:
             stream.old_boots.append(stream.boot_id)
             self._count(point, "reboot")
             return True
-        if frame.flags & FrameFlag.OVERRUN:
+        overrun = bool(frame.flags) and bool(frame.flags & FrameFlag.OVERRUN)  # operations on flags are slow
+        if overrun:
             self._count(point, "overrun")
         if frame.clock < stream.next_clock:  # the node's clock was set back: go on from where it is now
             self._count(point, "clock_back")
@@ -130,7 +131,7 @@ class Intake:
             self._count(point, "gap")
             self.lost_samples[point] += frame.clock - stream.next_clock
             return True
-        return stream.broken or bool(frame.flags & FrameFlag.OVERRUN)
+        return stream.broken or overrun
 
 
 def _out_of_turn(stream: Stream, frame: Frame) -> str | None:

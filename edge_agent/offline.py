@@ -85,7 +85,8 @@ class _Replay:
             yield slot, one
 
     def _slot(self, slot: str, points: tuple[PointSettings, ...]) -> Slot:
-        return Slot(slot, points, 1.0, lambda: f"alarm-{next(self._ids)}")
+        # A span of nothing: a row for each window, so that shares are exact.
+        return Slot(slot, points, 0.0, lambda: f"alarm-{next(self._ids)}")
 
     def take(self, slot: Slot, at: int, samples: F32, time_s: float, *, gap: bool) -> Iterator[str]:
         """Samples of one point, which end at `time_s`."""

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from edge_agent.delivery import Trust, reason_of
 from edge_agent.errors import CommandError
 from edge_agent.storage import Document, load_document, save_document
+from edge_agent.surroundings import Trust, reason_of
 from edge_agent.worker import Worker
 from models.contract.messages import MAX_ENVELOPE_BYTES, MAX_METADATA_BYTES, CommandBody, WantBody
 from models.errors import MillwrightError

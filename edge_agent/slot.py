@@ -66,6 +66,7 @@ class Slot:
         self._new_id = new_id
         self._trends = [TrendAccumulator(point.machine, point.point, span_s) for point in points]
         self._books = [AlarmBook(new_id, 1) for _ in points]
+        self._look_again = [0] * len(points)
         self._scores: list[float | None] = [None] * len(points)
         self._last_window_s: list[float | None] = [None] * len(points)
         self._carried = Outcome()
@@ -182,11 +183,37 @@ class Slot:
                 self._close_row(at)
             before = self._books[at].open
             draft = self._books[at].observe(result, now_s)
-            outcome.alarms_changed |= self._books[at].open != before
             if draft is not None:
-                outcome.events.append(self._explain(champion, draft, result, tick.windows[row]))
+                event = self._explain(champion, draft, result, tick.windows[row])
+                outcome.events.append(event)
+                named = event.diagnosis is not None and event.diagnosis.fault is not None
+                self._look_again[at] = 0 if named or draft.kind == "cleared" else self._full_after(champion)
+            elif self._look_again[at]:
+                self._look_once_more(champion, result, tick.windows[row], now_s)
+            outcome.alarms_changed |= self._books[at].open != before
             if result.verdict == "warming_up" and champion.monitor.baseline(at) is not None:
                 outcome.learned.add(champion.loaded.sha256)
+
+    @staticmethod
+    def _full_after(champion: Watch) -> int:
+        """How many windows later the history holds nothing from before an alarm that is raised now."""
+        return -(-champion.history // champion.loaded.manifest.input.hop)
+
+    def _look_once_more(self, champion: Watch, result: Result, window: F32, now_s: float) -> None:
+        """Explain an alarm again when the history holds only what came after it was raised.
+
+        At first half of the stretch is still healthy, and a fault that cannot be named then often can be now.
+        """
+        at = result.point
+        self._look_again[at] -= 1
+        if self._look_again[at] or result.verdict != "alarm":
+            return
+        draft = self._books[at].again(result, now_s)
+        if draft is None:
+            return
+        event = self._explain(champion, draft, result, window)
+        if event.diagnosis is not None and event.diagnosis.fault is not None:
+            self._carried.events.append(event)
 
     def _shadow(self, candidate: Watch) -> None:
         """Let the candidate see its windows, but not learn as healthy what the champion complains about."""
@@ -233,7 +260,7 @@ class Slot:
             raw_score=result.raw,
             raw_limit=baseline.limit,
         )
-        diagnosis = diagnose(window, result, champion.monitor, point.facts)
+        diagnosis = diagnose(champion.recent(result.point), result, champion.monitor, point.facts)
         return SlotEvent(draft, point, sha256, manifest.version, diagnosis, evidence)
 
     def recalibrate(self, point: int) -> None:

@@ -17,6 +17,9 @@ from models.signal.monitor import Monitor, Result
 from models.signal.score import Network
 from models.signal.windows import Ring
 
+_HISTORY_S = 1.0  # resolves lines 1 Hz apart: enough to tell the orders of a bearing from each other
+_MAX_HISTORY = 65_536
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -44,7 +47,8 @@ class Watch:
         self.monitor = Monitor(loaded.manifest, loaded.network, points)
         spec = loaded.manifest.input
         self._capacity = max(8 * spec.window, 16 * spec.hop, spec.window + MAX_SAMPLES)
-        self._rings = [Ring(len(spec.axes), spec.window, spec.hop, self._capacity) for _ in points]
+        self.history = min(_MAX_HISTORY, max(spec.window, round(_HISTORY_S * spec.rate_hz)))
+        self._rings = [Ring(len(spec.axes), spec.window, spec.hop, self._capacity, self.history) for _ in points]
         self._about_mean = loaded.manifest.features.detrend != "none"
         self.windows_seen = [0] * len(points)
 
@@ -64,6 +68,10 @@ class Watch:
     def reset(self, point: int) -> None:
         """Forget the samples of a point: something is missing between them and the next."""
         self._rings[point].reset()
+
+    def recent(self, point: int) -> F32:
+        """The last stretch of a point, for diagnosis: (up to `history`, axes)."""
+        return self._rings[point].recent(self.history)
 
     def overwritten(self) -> int:
         """Samples that were lost because ticks came too late."""

@@ -16,6 +16,7 @@ MAX_CONTROL = 2_000
 MAX_CONTROL_BYTES = 8 * 2**20
 MAX_FRAMES = 20_000
 MAX_FRAMES_BYTES = 12 * 2**20
+WAKE_FRAMES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,12 @@ class Inbox:
     def put(self, message: Incoming) -> None:
         """Called by the network thread; never blocks for long, never raises."""
         with self._arrived:
-            lane = self._frames if message.topic.startswith(self._prefix) else self._control
-            lane.put(message)
+            if message.topic.startswith(self._prefix):
+                self._frames.put(message)
+                if len(self._frames) != WAKE_FRAMES:
+                    return
+            else:
+                self._control.put(message)
             self._arrived.notify()
 
     def wake(self) -> None:
@@ -109,9 +114,13 @@ class Inbox:
             self._arrived.notify()
 
     def take(self, timeout_s: float, at_most: int = 256) -> tuple[list[Incoming], list[Incoming]]:
-        """(control, frames), oldest first; waits until there is something or the time is over."""
+        """(control, frames), oldest first.
+
+        Waits until a control message is there, or many frames, or the time is over: a few frames can wait for each
+        other, since waking up for each costs more than the frame itself.
+        """
         with self._arrived:
-            if not self._control and not self._frames and not self._woken:
+            if not self._control and len(self._frames) < WAKE_FRAMES and not self._woken:
                 self._arrived.wait(timeout_s)
             self._woken = False
             return self._control.take(at_most), self._frames.take(at_most)

@@ -167,6 +167,8 @@ def _from_arrow(path: Path, read: Callable[[], Any]) -> _Table:
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: {str(error).splitlines()[0]}") from error
     columns, rate_hz = {}, None
+    if table.num_rows == 0:
+        raise DataError(f"{path}: expected 1 to {MAX_SAMPLES:,} samples, got 0")
     for name in table.column_names:
         column = table[name]
         if name.lower() in _TIME_NAMES:
@@ -206,7 +208,7 @@ def _rate_of(path: Path, name: str, column: Any) -> float | None:  # noqa: ANN40
             f"{path}: column {name!r}: {uneven:.0%} of the steps are far from the median of {step:g} s (mixed rates or "
             "many gaps): cut the file into evenly sampled parts"
         )
-    return 1.0 / step
+    return float(f"{1.0 / step:.6g}")  # time stamps are decimal: 100 Hz, not 99.99999999999991
 
 
 def _read_wav(path: Path) -> _Table:

@@ -48,6 +48,7 @@ def import_tensorflow() -> Any:  # noqa: ANN401 - a module without types
 def fit(prepared: Prepared, family: Family, seed: int, progress: Progress | None = None) -> Fitted:
     """Train on the prepared windows. Same data, seed, library versions and processor give the same network."""
     tf = import_tensorflow()
+    tf.keras.backend.clear_session()  # names are numbered per session, and they end up in the `.tflite`
     tf.keras.utils.set_random_seed(seed)
     clip = prepared.normalisation.clip
     target = np.clip(prepared.z_train, -clip, clip)

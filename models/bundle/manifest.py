@@ -99,8 +99,8 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResidualScore(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="residual"):
-    """raw score = sum_j weights_j * (z_j - y_j)^2 / sum_j weights_j, z the unclipped normalised features, y the
-    network's reconstruction of them.
+    """raw score = sqrt(sum_j weights_j * (z_j - y_j)^2 / sum_j weights_j): z the unclipped normalised features, y the
+    network's reconstruction of them. A root, so that twice the deviation is twice the score.
     """
 
     weights: Annotated[list[Annotated[float, msgspec.Meta(ge=0, le=1e9)]], msgspec.Meta(max_length=MAX_FEATURES)]

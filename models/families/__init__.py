@@ -72,4 +72,6 @@ def dense_autoencoder(keras: Any, features: int, hidden: Sequence[int], seed: in
         init = initializers.HeNormal(seed=seed + i)
         x = keras.layers.Dense(width, activation="relu", kernel_initializer=init, name=f"dense_{i}")(x)
     init = initializers.GlorotUniform(seed=seed + 1000)
-    return keras.Model(inputs, keras.layers.Dense(features, kernel_initializer=init, name="reconstruction")(x))
+    return keras.Model(
+        inputs, keras.layers.Dense(features, kernel_initializer=init, name="reconstruction")(x), name="autoencoder"
+    )

@@ -79,7 +79,7 @@ def model_bytes() -> bytes:
 
 @functools.cache
 def runtime() -> Runtime:
-    return find_runtime("litert")
+    return find_runtime("auto")
 
 
 def network_spec(model: bytes | None = None) -> NetworkSpec:
@@ -231,7 +231,7 @@ class Node:
 
 
 class FakeTrust:
-    """Implements `delivery.Trust` without cryptography: an envelope is genuine when its first signature says so."""
+    """Implements `surroundings.Trust` without cryptography: an envelope is genuine when its first signature says so."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

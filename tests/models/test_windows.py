@@ -61,3 +61,26 @@ def test_nothing_spans_a_reset() -> None:
 def test_samples_must_have_axes() -> None:
     with pytest.raises(SignalError, match=r"expected \(n, axes\), got shape \(5,\)"):
         cut_windows(np.zeros(5, np.float32), 2, 1)
+
+
+@given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 80))
+@settings(deadline=None)
+def test_history_is_the_last_samples_whatever_was_taken(pushes: list[int], wanted: int) -> None:
+    ring = Ring(1, 16, 8, capacity=128, history=64)
+    at = 0
+    for n in pushes:
+        ring.push(ramp(at, n, 1))
+        at += n
+        ring.take()
+        recent = ring.recent(wanted)[:, 0]
+        assert len(recent) >= min(wanted, at, 64)
+        np.testing.assert_array_equal(recent, np.arange(at - len(recent), at))
+
+
+def test_history_does_not_span_a_reset() -> None:
+    ring = Ring(1, 4, 2, history=32)
+    ring.push(ramp(0, 30, 1))
+    ring.take()
+    ring.reset()
+    ring.push(ramp(100, 5, 1))
+    np.testing.assert_array_equal(ring.recent(50)[:, 0], np.arange(100, 105))
