@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from demo import recorded, simulated
 from demo.processes import Processes, StepFailedError, processes
@@ -29,6 +32,8 @@ def main() -> int:
     story = recorded if arguments.data is not None else simulated
     screen = Screen(story.STEPS)
     began = time.monotonic()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell has put us in the background
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with processes(folder) as started:
         summary, failed = _tell(screen, started, folder, arguments.data)
         summary |= {"ok": not failed, "seconds": round(time.monotonic() - began, 1), "steps": screen.steps}
@@ -95,5 +100,16 @@ def _stay(started: Processes) -> None:
         return
 
 
+def _main() -> int:
+    """`main`, with the two ways in which a story may end early."""
+    try:
+        return main()
+    except KeyboardInterrupt:
+        Console().print("interrupted; everything has been stopped")
+    except StepFailedError as error:
+        Console().print(f"[bold red]stopped:[/bold red] {error}")
+    return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_main())

@@ -19,12 +19,14 @@ def demo(tmp_path: Path, *arguments: str, path: str | None = None) -> dict[str, 
     done = subprocess.run(
         [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
+    (tmp_path / "said").write_text(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     summary: dict[str, object] = json.loads(out.read_text())
     assert summary["ok"]
     assert summary["forged_refused"] is True
-    assert str(summary["forged_reason"]).startswith("metadata_signature")
+    # Whichever of the two forged messages is judged first.
+    assert str(summary["forged_reason"]).split(":")[0] in {"metadata_signature", "want_signature"}
     assert summary["false_alarms"] == 0
     auc = summary["auc"]
     assert isinstance(auc, dict)
@@ -42,9 +44,7 @@ def test_on_simulated_machines_without_anything_installed(tmp_path: Path) -> Non
     assert isinstance(alarm, dict)
     assert (alarm["machine"], alarm["point"], alarm["fault"]) == ("P-101", "drive-end", "BPFO")
     assert alarm["score"] > 1
-    assert (
-        "amqtt" in (tmp_path / "demo" / "broker.json").read_text() or not (tmp_path / "demo" / "broker.json").exists()
-    )
+    assert "broker amqtt on" in (tmp_path / "said").read_text()
 
 
 @pytest.mark.data
