@@ -96,12 +96,13 @@ class Watch:
 
 
 def _rms(windows: F32, *, about_mean: bool) -> F32:
-    """Root mean square of each axis, (k, axes). About the mean where the features remove it too: an accelerometer's
-    rest value is no vibration, but a temperature's level is what a trend of it should show.
+    """Root mean square of each window and axis, (k, axes). About the mean where the features remove it too: an
+    accelerometer's rest value is no vibration, but a temperature's level is what a trend of it should show.
+
+    Along contiguous rows: over the middle axis of (k, window, axes) the same takes several times longer.
     """
+    rows = np.ascontiguousarray(windows.transpose(0, 2, 1))
     if about_mean:
-        deviation: F32 = windows.std(axis=1)
-        return deviation
-    mean_square: F32 = np.einsum("kna,kna->ka", windows, windows) / np.float32(windows.shape[1])
-    level: F32 = np.sqrt(mean_square)
-    return level
+        rows = rows - rows.mean(axis=-1, keepdims=True)
+    mean_square: F32 = np.einsum("kan,kan->ka", rows, rows) / np.float32(rows.shape[-1])
+    return np.sqrt(mean_square)

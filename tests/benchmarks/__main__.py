@@ -57,7 +57,7 @@ def _show(figures: dict[str, float]) -> None:
     rows = [
         ("bare loop, same features: numpy + LiteRT", "bare_1", "bare_64"),
         ("agent's watch: features, network, calibration, n-of-m, alarms", "watch_1", "watch_64"),
-        ("agent from the frame: decode, order, ring, watch, trends", "frames_1", "frames_64"),
+        ("agent from the frame (4 a tick): decode, order, ring, watch, trends", "frames_1", "frames_64"),
     ]
     for title, one, many in rows:
         table.add_row(title, *(_with_ratio(figures, key, base) for key, base in ((one, "bare_1"), (many, "bare_64"))))

@@ -26,6 +26,7 @@ from models.contract.topics import Frames, topic_of
 
 POINTS = 8
 ROUNDS = 7
+WINDOWS_A_ROUND = 256
 GATEWAY = GatewayId("bench")
 
 
@@ -124,18 +125,22 @@ def _frames_work(loaded: Loaded, size: int) -> tuple[Callable[[], object], int]:
     topic = topic_of(Frames(GATEWAY, point.node))
     rng = np.random.default_rng(1)
     counts = (rng.standard_normal((spec.hop, len(spec.axes))) * 1000).astype(np.int16)
-    clock = 0
+    # Encoded beforehand: that is the sensor node's work.
+    payloads = iter(
+        [
+            encode_counts(counts, 1e-3, boot_id=1, seq=i, clock=i * spec.hop, rate_hz=spec.rate_hz)
+            for i in range(ROUNDS * WINDOWS_A_ROUND + 200)
+        ]
+    )
     now_s = 0.0
 
     def push(windows: int) -> None:
-        nonlocal clock, now_s
+        nonlocal now_s
         for _ in range(windows):
-            payload = encode_counts(counts, 1e-3, boot_id=1, seq=clock // spec.hop, clock=clock, rate_hz=spec.rate_hz)
-            arrival = intake.accept(topic, payload, now_s)
+            arrival = intake.accept(topic, next(payloads), now_s)
             if arrival is None:
                 raise RuntimeError(f"a frame was dropped: {intake.counters}")
             slot.push(arrival.point, arrival.samples, now_s, gap=arrival.gap)
-            clock += spec.hop
             now_s += spec.hop / spec.rate_hz
 
     while slot.champion is None or slot.champion.monitor.warmup_left(0):
@@ -155,7 +160,7 @@ def _interleaved(work: dict[str, tuple[Callable[[], object], int]]) -> dict[str,
     rates: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(ROUNDS):
         for name, (run, size) in work.items():
-            repeats = max(1, 256 // size)
+            repeats = max(1, WINDOWS_A_ROUND // size)
             began = time.perf_counter()
             for _ in range(repeats):
                 run()
