@@ -32,10 +32,10 @@ test: $(VENV)/.ready $(TFLITE)/.ready ## everything: lint, types, all tests, rea
 	$(MAKE) --no-print-directory lint types
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.ready $(TFLITE)/.ready ## lint, types and the quick tests, in under two minutes
+check: $(VENV)/.ready $(TFLITE)/.ready ## lint, types and the quick tests
 	@$(call need,mosquitto,mosquitto)
 	$(MAKE) --no-print-directory lint types
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not broker"
 
 lint: $(VENV)/.ready ## ruff: rules and format
 	$(BIN)/ruff check .

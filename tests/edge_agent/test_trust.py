@@ -27,6 +27,8 @@ from models.contract.messages import (
 from tests.simulators.bundles import make_bundle
 from tests.simulators.trust import DAY, NOW, Fleet, Forger, sign_envelope
 
+pytestmark = pytest.mark.slow  # starts a process for every question
+
 ONE, TWO, FAN = make_bundle(), make_bundle(version="2.0.0", seed=8), make_bundle(slot="fan-vibration")
 
 

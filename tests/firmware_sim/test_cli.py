@@ -22,6 +22,8 @@ from models.contract.recording import read_records
 from tests.firmware_sim.sinks import events_in
 from tests.simulators.brokers import KINDS, running_broker
 
+pytestmark = pytest.mark.slow  # starts a process for every question
+
 WAIT_S = 60.0
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
 
