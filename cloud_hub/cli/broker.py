@@ -32,7 +32,9 @@ def register(app: typer.Typer) -> None:
 def broker(
     host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
-    kind: Annotated[Kind, typer.Option(help="auto: Mosquitto when it is installed, else amqtt.")] = Kind.AUTO,
+    kind: Annotated[
+        Kind, typer.Option(envvar="MILLWRIGHT_BROKER_KIND", help="auto: Mosquitto when it is installed, else amqtt.")
+    ] = Kind.AUTO,
     persistence: Annotated[
         Path | None, typer.Option(help="Keep retained messages here between runs (Mosquitto).", file_okay=False)
     ] = None,
