@@ -151,7 +151,7 @@ def test_too_many_channels_for_one_port(tmp_path):
 
 
 @pytest.mark.data
-@pytest.mark.skipif("MILLWRIGHT_DATA" not in os.environ, reason="MILLWRIGHT_DATA names no folder of recordings")
+@pytest.mark.skipif(not os.environ.get("MILLWRIGHT_DATA"), reason="MILLWRIGHT_DATA names no folder of recordings")
 def test_a_real_recording_arrives_within_half_a_count(tmp_path):
     path = Path(os.environ["MILLWRIGHT_DATA"]) / "cwru" / "load0_normal_48k_part1.npz"
     one = read_tape(f"{path}@0.6-1.0", ("DE", "FE"), None)
