@@ -47,7 +47,7 @@ def load_clips(path: Path, *, labels: bool) -> Clips:
     clips = x.astype(np.float32)
     bad = ~np.isfinite(clips).all(axis=(1, 2))
     if bad.any():
-        raise DataError(f"{path}, X: {int(bad.sum())} clips hold values that are no numbers, the first is {bad.argmax()}")
+        raise DataError(f"{path}, X: {int(bad.sum())} clips hold values that are no numbers, first clip {bad.argmax()}")
     y = _labels(path, arrays, len(clips)) if labels else None
     return Clips(clips, y, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 
