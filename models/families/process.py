@@ -26,8 +26,8 @@ _KINDS = {
     "speed": r"speed|rpm|freq|rotat",
 }
 # How far each kind may be from its median, in spreads of some minutes of training: over longer times healthy heat
-# wanders far, currents and voltages hardly at all. See DECISIONS.md, 24.
-_SPREADS = {"electrical": 2.0, "hydraulic": 3.25, "vibration": 4.75, "thermal": 5.75}
+# wanders far, currents and voltages hardly at all. See DECISIONS.md, 25.
+_SPREADS = {"electrical": 2.25, "hydraulic": 5.25, "vibration": 8.0, "thermal": 10.0}
 
 
 def kind_of(axis: str) -> str:
