@@ -29,7 +29,7 @@ _KINDS = {
 }
 # How far each kind may be from its median, in spreads of some minutes of training: over longer times healthy heat
 # wanders far, currents and voltages hardly at all. See DECISIONS.md, 26.
-_SPREADS = {"electrical": 2.25, "hydraulic": 5.5, "vibration": 8.0, "thermal": 6.0}
+_SPREADS = {"electrical": 1.85, "hydraulic": 4.0, "vibration": 6.75, "thermal": 4.25}
 
 
 def kind_of(axis: str) -> str:
