@@ -170,25 +170,29 @@ class _Ladder:
         if name == "int8-clipped":
             return self._clipped(self._float_graph())
         if name == "int8-bias":
-            return corrected(self._on("int8-clipped"), self._rows, compensate=False)
+            return corrected(self._covering(), self._rows, compensate=False)
         if name == "int8-compensated":
             seen = observe(self._float_graph(), self._rows)
             candidates = [
-                corrected(equalised(self._on("int8-clipped"), seen, share), self._rows, compensate=True)
-                for share in _SHARES
+                corrected(equalised(self._covering(), seen, share), self._rows, compensate=True) for share in _SHARES
             ]
             return min(candidates, key=self._error)
         start = self._on("int8-compensated")
         return finetuned(start, self._float_graph(), self._rows, self._weights, self._seed)
 
+    def _covering(self) -> FloatGraph:
+        """Ranges that hold everything the fitting rows gave, made-up faults among them.
+
+        Once weights are rounded well, a clipped tail costs more than a finer step gains: faults live in the tails
+        (measured: on faults that move the operating state, clipping alone shifts the AUC by 0.01).
+        """
+        seen = observe(self._float_graph(), self._rows)
+        return self._float_graph().changed({}, {n: (float(v.min()), float(v.max())) for n, v in seen.items()})
+
     def _clipped(self, graph: FloatGraph) -> FloatGraph:
-        """The best of three ways to set all ranges: everything seen, a percentile, least squares."""
+        """The better of two ways to give up the tails of each range for a finer step: percentile, least squares."""
         seen = observe(graph, self._rows)
-        ways: list[Callable[[F32], Range]] = [
-            lambda v: (float(v.min()), float(v.max())),
-            percentile_range,
-            lambda v: least_squares_range(v, self._rng),
-        ]
+        ways: list[Callable[[F32], Range]] = [percentile_range, lambda v: least_squares_range(v, self._rng)]
         candidates = [graph.changed({}, {number: way(values) for number, values in seen.items()}) for way in ways]
         return min(candidates, key=self._error)
 

@@ -16,9 +16,9 @@ from cloud_hub.errors import DataError, GateError
 from cloud_hub.runtime import Int8Model
 from cloud_hub.training.documents import model_card, sbom
 from cloud_hub.training.fit import Fitted, fit
+from cloud_hub.training.ladder import Quantised, climb
 from cloud_hub.training.measure import Evaluation, calibrated_on, evaluate
 from cloud_hub.training.prepare import Prepared, prepare
-from cloud_hub.training.quantise import quantise_model
 from cloud_hub.training.stress import is_slow, stress_windows
 from models import __version__
 from models.bundle.archive import Bundle, pack_bundle, read_bundle
@@ -60,6 +60,7 @@ class Trained:
     bundle: Bundle
     evaluation: Evaluation
     replay: ReplayReport
+    quantised: Quantised
     losses: dict[str, list[float]]
     prepared: Prepared
     gates: list[str]
@@ -83,7 +84,10 @@ def train(order: Order, healthy: list[Recording], faulty: list[Recording], say: 
         ),
     )
     say("quantising to int8", 0.72)
-    model = quantise_model(fitted.keras_model, prepared.z_train, prepared.normalisation.clip, order.seed)
+    quantised = climb(
+        fitted.keras_model, prepared.z_train, prepared.normalisation.clip, order.seed, weights=fitted.weights
+    )
+    model = quantised.model
     int8 = Int8Model(model)
     manifest = _manifest(order, prepared, fitted, int8, healthy)
     say("comparing int8, float and baseline", 0.8)
@@ -105,7 +109,7 @@ def train(order: Order, healthy: list[Recording], faulty: list[Recording], say: 
     bundle = read_bundle(data, f"{order.slot}/{order.version}")
     replay = replay_golden(bundle, int8.network())
     say("done", 1.0)
-    return Trained(data, bundle, evaluation, replay, fitted.history, prepared, failed)
+    return Trained(data, bundle, evaluation, replay, quantised, fitted.history, prepared, failed)
 
 
 def gates(evaluation: Evaluation) -> list[str]:
