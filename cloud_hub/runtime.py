@@ -113,7 +113,8 @@ def _encoded(x: F32, details: dict[str, Any]) -> F32 | I8 | npt.NDArray[np.int16
     if details["dtype"] is np.int8:
         return quantise(x, scale, zero_point)
     ends = np.iinfo(np.int16)
-    return np.clip(np.rint(x * np.float32(1.0 / scale)) + np.float32(zero_point), ends.min, ends.max).astype(np.int16)
+    q: F32 = np.rint(x * np.float32(1.0 / scale)) + np.float32(zero_point)
+    return np.clip(q, ends.min, ends.max).astype(np.int16)
 
 
 def _decoded(q: npt.NDArray[Any], details: dict[str, Any]) -> F32:

@@ -22,16 +22,17 @@ def register(app: typer.Typer) -> None:
 def quantise(
     model: Annotated[Path, typer.Option("--model", help="Keras network (.h5, .keras), one input, one output.")],
     representative: Annotated[
-        Path, typer.Option("--representative", help="npz with X, healthy: (n, inputs), or clips (n, frames, mels).")
+        Path, typer.Option("--representative", help="npz, X healthy: (n, inputs) or clips (n, frames, mels).")
     ],
     out: Annotated[Path, typer.Option("--out", help="The .tflite to write.", dir_okay=False)],
     clips: Annotated[
         Path | None, typer.Option("--clips", help="npz with clips X and labels y: their AUC is checked too.")
     ] = None,
     allow_16x8: Annotated[  # noqa: FBT002 - a flag on the command line
-        bool, typer.Option("--allow-16x8/--no-16x8", help="Whether int16 activations may be used when int8 will not do.")
+        bool,
+        typer.Option("--allow-16x8/--no-16x8", help="Whether activations may be int16."),
     ] = True,
-    accept: Annotated[str | None, typer.Option(help="Write the closest network although none passes, and why.")] = None,
+    accept: Annotated[str | None, typer.Option(help="Write the closest although no rung passes, and why.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 1,
     json_file: JsonOption = None,
 ) -> None:
@@ -72,7 +73,7 @@ def _show(result: OutsideResult) -> None:
     names = ["bytes", "AUC shift", "its bound", "pairs turned", "Kendall"]
     for name in names + ["AUC lost"] * labelled:
         table.add_column(name, justify="right")
-    table.add_column("verdict", overflow="fold")
+    table.add_column("passes")
     for rung in result.rungs:
         f = rung.fidelity
         cells = ["-"] * 5
@@ -85,5 +86,9 @@ def _show(result: OutsideResult) -> None:
                 f"{f.kendall:.4f}",
             ]
         loss = [] if not labelled else ["-" if rung.labelled_auc_loss is None else f"{rung.labelled_auc_loss:+.4f}"]
-        table.add_row(rung.name, *cells, *loss, "passes" if rung.passed else rung.why_not)
-    Console().print(table)
+        table.add_row(rung.name, *cells, *loss, "yes" if rung.passed else "no")
+    console = Console()
+    console.print(table)
+    for rung in result.rungs:
+        if not rung.passed:
+            console.print(f"{rung.name}: {rung.why_not}", soft_wrap=True, highlight=False)

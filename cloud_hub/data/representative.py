@@ -13,6 +13,8 @@ from models.signal.arrays import F32
 MIN_ROWS = 64
 _ROWS_IN_UNIT = 6
 _MAX_GROUPED = 6000
+_MAX_CLIPS = 800
+_MAX_WINDOWS = 48  # of one clip: neighbours share four of their five frames
 
 
 def load_representative(path: Path, inputs: int, seed: int) -> tuple[F32, int]:
@@ -29,7 +31,7 @@ def load_representative(path: Path, inputs: int, seed: int) -> tuple[F32, int]:
     if x.ndim == 3:
         clips = load_clips(path, labels=False).x
         check_width(path, clips, inputs)
-        units = clip_windows(clips)
+        units = _sampled_windows(clips)
         _check_rows(path, units.reshape(-1, inputs))
         return units, clips.shape[2]
     if x.ndim != 2 or x.dtype.kind not in "fiu":
@@ -42,6 +44,13 @@ def load_representative(path: Path, inputs: int, seed: int) -> tuple[F32, int]:
         raise DataError(f"{path}, X: {int(bad.sum())} rows hold values that are no numbers, first row {bad.argmax()}")
     _check_rows(path, rows)
     return grouped(rows, np.random.default_rng(seed)), inputs
+
+
+def _sampled_windows(clips: F32) -> F32:
+    """Windows of clips, of very many clips an even selection: (clips, windows, inputs)."""
+    chosen = clips[np.unique(np.linspace(0, len(clips) - 1, min(len(clips), _MAX_CLIPS)).astype(int))]
+    step = -(-(clips.shape[1] - FRAMES_IN_WINDOW + 1) // _MAX_WINDOWS)
+    return np.concatenate([clip_windows(chosen[i : i + 1])[:, ::step] for i in range(len(chosen))])
 
 
 def check_width(path: Path, clips: F32, inputs: int) -> None:
@@ -67,7 +76,7 @@ def grouped(rows: F32, rng: np.random.Generator) -> F32:
     A score is mostly averaged over windows of one state of the machine, where rounding is averaged away and what the
     state itself does to the score stays; rows alone, or drawn at random, would hide that.
 
-    Returns: (groups, rows in a group, inputs); at most `_MAX_GROUPED` rows, and a rest shorter than a group is left out.
+    Returns: (groups, rows in a group, inputs), of at most `_MAX_GROUPED` rows; a rest shorter than a group is left out.
     """
     rows = rows[rng.permutation(len(rows))[:_MAX_GROUPED]]
     centred = (rows - rows.mean(axis=0)) / np.maximum(rows.std(axis=0), 1e-12)

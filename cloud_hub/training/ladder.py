@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from cloud_hub.runtime import TfliteModel
+from cloud_hub.training.fit import float_network
 from cloud_hub.training.quantising.convert import calibrated_float, to_int8, to_int16x8
 from cloud_hub.training.quantising.correct import corrected, equalised, rounding_tap
 from cloud_hub.training.quantising.fidelity import Fidelity, Probe, Score, judge, make_probe, mean_squared, verdict
@@ -33,7 +34,7 @@ _PROBE_UNITS = 600
 _PROBE_WINDOWS = 6
 _SPLIT_FROM = 200  # rows; fewer are both fitted to and judged on, since either half alone would say nothing
 _CHECK_SHARE = 0.4
-_SHARES = (0.0, 0.25, 0.5)
+_SHARES = (0.0, 0.25, 0.5, 1.0)
 _STRENGTHS = (0.3, 1.5)  # spreads that made-up faults for fitting are strong
 
 
@@ -97,10 +98,17 @@ def climb(
         why_not = verdict(fidelity)
         loss = check(network) if check is not None else None
         if loss is not None and loss > max_labelled_loss:
-            why_not = why_not or f"loses {loss:.4f} of AUC on the labelled clips, at most {max_labelled_loss} is allowed"
+            why_not = (
+                why_not or f"loses {loss:.4f} of AUC on the labelled clips, at most {max_labelled_loss} is allowed"
+            )
         tried.append(
             Rung(
-                name=name, bytes=len(data), passed=not why_not, why_not=why_not, fidelity=fidelity, labelled_auc_loss=loss
+                name=name,
+                bytes=len(data),
+                passed=not why_not,
+                why_not=why_not,
+                fidelity=fidelity,
+                labelled_auc_loss=loss,
             )
         )
         if not why_not:
@@ -134,14 +142,14 @@ class _Ladder:
         self._weights = np.ones(features) if weights is None else weights
         self._period = period or features
         fit_units, check_units = self._split(units)
-        self._healthy = fit_units.reshape(-1, features)
+        self._healthy = self._subset(fit_units.reshape(-1, features), _FIT_ROWS)
         self._graph: FloatGraph | None = None
         self._made: dict[str, FloatGraph] = {}
         score: Score = mean_squared(weights)
         self.probe: Probe = make_probe(
-            _float_network(model), check_units, self._healthy, self._period, clip, score, self._rng
+            float_network(model), check_units, self._healthy, self._period, clip, score, self._rng
         )
-        self._rows = self._fit_rows(fit_units)
+        self._rows = self._fit_rows()
 
     def build(self, name: str) -> bytes:
         """The `.tflite` of one rung. Raises: NotInterpretedError: this rung cannot do this network."""
@@ -217,10 +225,10 @@ class _Ladder:
             fit = check = units[order]
         return fit, _pieces(check, self._rng)
 
-    def _fit_rows(self, units: F32) -> F32:
+    def _fit_rows(self) -> F32:
         """Healthy rows and as many with made-up faults: whatever is fitted must hold there too."""
         moments = moments_of(self._healthy)
-        healthy = self._subset(self._healthy, _FIT_ROWS)
+        healthy = self._healthy
         if len(healthy) < _FIT_ROWS // 8:  # few rows, many unknowns: the same rows with other faults still help
             healthy = healthy[np.arange(_FIT_ROWS // 8) % len(healthy)]
         parts = [healthy]
@@ -249,7 +257,7 @@ class _Ladder:
 
 
 def _pieces(units: F32, rng: np.random.Generator) -> F32:
-    """At most `_PROBE_UNITS` units of at most `_PROBE_WINDOWS` windows: long units are cut, since more pairs say more."""
+    """At most `_PROBE_UNITS` units of at most `_PROBE_WINDOWS` windows: long ones are cut, more pairs say more."""
     count, windows, features = units.shape
     width = min(windows, _PROBE_WINDOWS)
     cuts = windows // width
@@ -257,9 +265,3 @@ def _pieces(units: F32, rng: np.random.Generator) -> F32:
     cut = units[:, : cuts * width * step].reshape(count * cuts, width * step, features)[:, ::step]
     keep = rng.permutation(len(cut))[:_PROBE_UNITS]
     return np.ascontiguousarray(cut[keep])
-
-
-def _float_network(model: Any) -> Network:  # noqa: ANN401 - a Keras model
-    from cloud_hub.training.fit import float_network
-
-    return float_network(model)

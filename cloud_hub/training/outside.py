@@ -149,7 +149,9 @@ def _refuse_code(path: Path, config: object) -> None:
         name = str(node["class_name"])
         module = node.get("module")
         if name in _CODE:
-            raise DataError(f"{path}: has a {name} layer, which carries code; it is not run here, build the network without")
+            raise DataError(
+                f"{path}: has a {name} layer, which carries code; it is not run here, build the network without"
+            )
         foreign = isinstance(module, str) and module.split(".")[0] != "keras"
         if foreign or ">" in name or node.get("registered_name") not in {None, name}:
             origin = module if foreign else node.get("registered_name") or name
@@ -181,7 +183,7 @@ def _checked(tf: Any, path: Path, loaded: Any) -> OutsideNetwork:  # noqa: ANN40
     for what, shape in zip(("input", "output"), shapes, strict=True):
         if len(shape) != 2 or not isinstance(shape[1], int):
             raise DataError(f"{path}, {what}: expected (batch, features), got {shape}")
-    # Old files say that the input is a list of one, which Keras 3 then wants to see; a network of plain tensors does not.
+    # Old files say that the input is a list of one, which Keras 3 then wants to see; plain tensors spare that.
     return OutsideNetwork(tf.keras.Model(inputs[0], outputs[0]), shapes[0][1], shapes[1][1])
 
 

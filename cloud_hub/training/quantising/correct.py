@@ -20,7 +20,7 @@ from models.signal.arrays import F32, F64
 
 WEIGHT_TOP = 127
 _DAMPING = 0.01
-_LEAST_FACTOR = 0.05
+_LEAST_FACTOR = 0.01  # a channel that hardly ever fires may yet fire where a fault is
 
 
 def rounding_tap(graph: FloatGraph) -> Callable[[int, Any], Any]:
@@ -42,7 +42,8 @@ def rounded_weights(weights: F32) -> F32:
 
 def weight_scales(weights: F32) -> F32:
     """(outputs, 1)."""
-    return np.maximum(np.abs(weights).max(axis=1, keepdims=True), 1e-12).astype(np.float32) / np.float32(WEIGHT_TOP)
+    top: F32 = np.maximum(np.abs(weights).max(axis=1, keepdims=True), np.float32(1e-12))
+    return top / np.float32(WEIGHT_TOP)
 
 
 def equalised(graph: FloatGraph, seen: dict[int, F32], share: float) -> FloatGraph:
@@ -119,7 +120,9 @@ def corrected(graph: FloatGraph, rows: F32, *, compensate: bool, round_activatio
             changed[node.inputs[2]] = (graph.constants[node.inputs[2]] + error).astype(np.float32)
             quantised[node.inputs[2]] = changed[node.inputs[2]]
             got = got + error.astype(np.float32)
-        activate: Callable[[Any], Any] = {"none": tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6}[node.activation]
+        activate: Callable[[Any], Any] = {"none": tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6}[
+            node.activation
+        ]
         exact[node.output], quantised[node.output] = activate(wanted), tap(node.output, activate(got))
     return graph.changed(changed, {})
 

@@ -68,7 +68,7 @@ def mean_squared(weights: F64 | None = None) -> Score:
     def score(x: F32, y: F32) -> F64:
         squares = np.square(x - y)
         if weights is None:
-            return squares.mean(axis=1, dtype=np.float64)
+            return np.asarray(squares.mean(axis=1, dtype=np.float64))
         return np.asarray(squares @ (weights / weights.sum()), np.float64)
 
     return score
@@ -83,11 +83,18 @@ def run_units(network: Network, units: F32, clip: float | None) -> F32:
 def unit_scores(score: Score, units: F32, outputs: F32) -> F64:
     """Mean score over the windows of each unit, (units,)."""
     flat = units.shape[-1]
-    return score(units.reshape(-1, flat), outputs.reshape(-1, flat)).reshape(units.shape[:2]).mean(axis=1)
+    rows = score(units.reshape(-1, flat), outputs.reshape(-1, flat))
+    return np.asarray(rows.reshape(units.shape[:2]).mean(axis=1))
 
 
 def make_probe(
-    network: Network, units: F32, reference: F32, period: int, clip: float | None, score: Score, rng: np.random.Generator
+    network: Network,
+    units: F32,
+    reference: F32,
+    period: int,
+    clip: float | None,
+    score: Score,
+    rng: np.random.Generator,
 ) -> Probe:
     """Units as they are, and with each kind of made-up fault, at the strength that the float network finds mild.
 

@@ -120,7 +120,7 @@ def _ends(tf: Any, graph: FloatGraph) -> dict[int, tuple[_Part, _Part]]:  # noqa
     made = {}
     for number, (low, high) in graph.ranges.items():
         pair = [
-            _part(tf, np.float32(e), np.float32(_RANGE_UNIT), np.float32(1), weight=False)
+            _part(tf, *(np.array(v, np.float32) for v in (e, _RANGE_UNIT, 1.0)), weight=False)
             for e in (min(low, 0.0), max(high, 1e-6))
         ]
         made[number] = (pair[0], pair[1])

@@ -77,7 +77,9 @@ class FloatGraph:
         values: dict[int, Any] = dict(self.constants if constants is None else constants)
         values[self.source] = on_activation(self.source, x)
         for node in self.nodes:
-            values[node.output] = on_activation(node.output, _ACTIVATE[node.activation](tf, pre_activation(node, values)))
+            values[node.output] = on_activation(
+                node.output, _ACTIVATE[node.activation](tf, pre_activation(node, values))
+            )
         return values[self.sink]
 
     def dump(self) -> bytes:

@@ -52,9 +52,9 @@ def directions(kind: str, units: F32, moments: Moments, period: int, rng: np.ran
     count, _, features = units.shape
     position = np.arange(features) % period / period
     if kind == "noise":
-        return rng.standard_normal(units.shape, dtype=np.float32) * moments.spread
+        return np.asarray(rng.standard_normal(units.shape, dtype=np.float32) * moments.spread, np.float32)
     if kind == "stretch":
-        return units - moments.mean
+        return np.asarray(units - moments.mean, np.float32)
     if kind == "state":  # an operating state that was never seen: far along what varies, where ranges end
         way = rng.standard_normal((count, len(moments.axes)), dtype=np.float32)
         return np.asarray((way @ moments.axes)[:, None], np.float32) + np.zeros_like(units)
