@@ -36,7 +36,7 @@ def quantise(
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 1,
     json_file: JsonOption = None,
 ) -> None:
-    """Quantise by the cheapest rung of a ladder whose score still ranks as the float network's; no labels are needed."""
+    """Quantise by the cheapest rung of a ladder whose score still ranks as the float one does; without labels."""
     import msgspec
 
     from cloud_hub.data.clips import load_clips

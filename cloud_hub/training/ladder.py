@@ -30,10 +30,10 @@ ALL_RUNGS = (*INT8_RUNGS, "int16x8")
 _RANGE_ROWS = 500
 _STRETCH = 1.5
 _FIT_ROWS = 4000
-_PROBE_UNITS = 600
+_PROBE_UNITS = 1000
 _PROBE_WINDOWS = 6
 _SPLIT_FROM = 200  # rows; fewer are both fitted to and judged on, since either half alone would say nothing
-_CHECK_SHARE = 0.4
+_CHECK_SHARE = 0.5
 _SHARES = (0.0, 0.25, 0.5, 1.0)
 _STRENGTHS = (0.3, 1.5)  # spreads that made-up faults for fitting are strong
 
