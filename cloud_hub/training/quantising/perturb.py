@@ -60,7 +60,7 @@ def directions(kind: str, units: F32, moments: Moments, period: int, rng: np.ran
         return np.asarray((way @ moments.axes)[:, None], np.float32) + np.zeros_like(units)
     if kind == "swap":
         other = units[(np.arange(count) + rng.integers(1, max(2, count), size=count)) % count]
-        return other - units
+        return np.asarray(other - units, np.float32)
     centre, width = rng.uniform(size=(count, 1)), rng.uniform(0.02, 0.15, size=(count, 1))
     sign = rng.choice(np.array([-1.0, 1.0]), p=[0.25, 0.75], size=(count, 1))
     if kind == "band":
