@@ -65,7 +65,7 @@ def test_an_outlier_channel_needs_a_later_rung() -> None:
     first = done.tried[0]
     assert (first.name, first.passed) == ("int8", False)
     assert "at most" in first.why_not
-    fresh, faulty = rows_of(2000, 3), rows_of(2000, 4) + np.linspace(0, 0.5, FEATURES, dtype=np.float32)
+    fresh, faulty = rows_of(2000, 3), rows_of(2000, 4) + np.linspace(0, 2.0, FEATURES, dtype=np.float32)
 
     def auc(network) -> float:
         return roc_auc(*(np.square(x - network(x)).mean(axis=1, dtype=np.float64) for x in (fresh, faulty)))
