@@ -90,6 +90,7 @@ def train(
         "sha256": trained.bundle.sha256,
         "bundle_bytes": len(trained.data),
         "network_bytes": len(trained.bundle.model),
+        "quantised": trained.quantised.rung,
         "train_s": round(train_s, 2),
         "auc": {"float": auc.real, "int8": auc.int8, "baseline": auc.baseline},
         "baseline": trained.evaluation.baseline_name,

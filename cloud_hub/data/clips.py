@@ -36,7 +36,7 @@ def load_clips(path: Path, *, labels: bool) -> Clips:
 
     Raises: DataError: not such a file; the text names file and array, what was expected and what came.
     """
-    arrays = _read(path)
+    arrays = read_arrays(path)
     if "X" not in arrays:
         raise DataError(f"{path}: expected an array X (clips, frames, mels), it has {', '.join(arrays) or 'none'}")
     x = arrays["X"]
@@ -52,7 +52,8 @@ def load_clips(path: Path, *, labels: bool) -> Clips:
     return Clips(clips, y, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _read(path: Path) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
+def read_arrays(path: Path) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
+    """The arrays `X` and `y` of an npz file, those that it has. Raises: DataError: it cannot be read."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
