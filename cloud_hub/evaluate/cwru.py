@@ -1,8 +1,8 @@
 """Bearing recordings named and laid out like those of the CWRU Bearing Data Center: detection and fault kind.
 
 Trained on healthy data alone with the product's own training, scored by the int8 network through the gateway's own
-`Monitor`. Each sensor (DE, FE) is a point of its own with its own limit, as it would be on a machine; a recording alarms
-when either point does, and a window's score is the larger of the two. Every file goes through the same filter to one
+`Monitor`. Each sensor (DE, FE) is a point of its own with its own limit, as it would be on a machine; a recording
+alarms when either point does, and a window's score is the larger of the two. Every file goes through the same filter to one
 rate, so that neither 12 nor 48 kHz can be told. The healthy record's load and speed are not those of the others: the
 healthy data is played a little faster and slower and its bands are raised and lowered a little, for training and for
 calibration, so that the limit leaves room for what another load does to a healthy machine. Fault files and their labels
@@ -78,8 +78,8 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CwruResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`macro_auroc`: mean over physical bearings (end, kind, diameter) of the AUROC of their windows against all healthy
-    ones. `fault_top1`: share of faulty recordings whose best guess is their label, of all, alarmed or not.
+    """`macro_auroc`: mean over physical bearings (end, kind, diameter) of the AUROC of their windows against all
+    healthy ones. `fault_top1`: share of faulty recordings whose best guess is their label, of all, alarmed or not.
     `rate_pairs`: for bearings recorded at several rates, the median score at each rate in kHz: the leakage check.
     """
 
@@ -208,8 +208,7 @@ def _train(normal: list[_File], seed: int, say: Say) -> tuple[Trained, dict[str,
         for recording in file.points:
             early = recording.part(0.0, _TRAIN_SHARE)
             varied[recording.point] += [
-                _other_load(resample(early, RATE_HZ, speed=speed), rng, raised=i > 0)
-                for i, speed in enumerate(_SPEEDS)
+                _other_load(resample(early, RATE_HZ, speed=speed), rng, raised=i > 0) for i, speed in enumerate(_SPEEDS)
             ]
     parts = [replace(r, name=f"{r.name} {i}") for sensor in SENSORS for i, r in enumerate(varied[sensor])]
     order = Order(

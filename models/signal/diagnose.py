@@ -18,7 +18,7 @@ from models.errors import SignalError
 from models.signal.arrays import F32
 from models.signal.features import FeatureInfo
 from models.signal.monitor import Monitor, Result
-from models.signal.orders import Evidence, order_evidence, odds_against_chance
+from models.signal.orders import Evidence, odds_against_chance, order_evidence
 from models.signal.spectrum import amplitude_spectrum
 
 STANDARD_GRAVITY = 9.80665  # m/s², ISO 80000-3
@@ -160,7 +160,9 @@ def match_orders(
                 best[evidence.fault] = evidence
     odds = {fault: odds_against_chance(min(1.0, e.chance * axes)) for fault, e in best.items()}
     # The cage line is part of the evidence for the elements: the two do not speak against each other.
-    rivals = {fault: odd for fault, odd in odds.items() if fault != "FTF" or "BSF" not in best or best["BSF"].own_z <= 0}
+    rivals = {
+        fault: odd for fault, odd in odds.items() if fault != "FTF" or "BSF" not in best or best["BSF"].own_z <= 0
+    }
     healthy = healthy_depths or {}
     matches = [
         OrderMatch(

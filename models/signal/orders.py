@@ -1,18 +1,19 @@
-"""Which fault orders of a machine stand in the envelope of a signal, each judged against wrong orders of the same signal.
+"""Which fault orders of a machine stand in the envelope of a signal, each judged against wrong orders in it.
 
 The way from samples to evidence, one axis at a time:
 
-1. *Cepstrum prewhitening* (Borghesani et al. 2013; method 3 of Smith & Randall 2015, the one that finds most ball faults
-   of their benchmark): every line of the spectrum is set to one magnitude, its phase kept. Shaft and gear lines and the
+1. *Cepstrum prewhitening* (Borghesani et al. 2013; method 3 of Smith & Randall 2015, the one that finds the most
+   ball faults of their benchmark): every line of the spectrum is set to one magnitude, its phase kept. Shaft and gear lines and the
    shape of resonances go, what is impulsive stays, and no carrier band has to be chosen.
 2. The spectrum of the squared envelope, over a stretch of several turns of the cage, each line against the median of
-   its surroundings. For lines of noise alone ln 2 times the square of that is exponentially distributed; capped, so that
-   no single line decides.
+   its surroundings. For lines of noise alone ln 2 times the square of that is exponentially distributed; capped, so
+   that no single line decides.
 3. *Combs*: the sum over the first harmonics of an order (Fisher's way to join p-values), with the sidebands that the
-   kind of fault makes, at half weight: shaft rate for the inner race, cage rate for the elements (Randall & Antoni 2011,
-   section 2). The order may be off by `SLIP`, all harmonics together.
+   kind of fault makes, at half weight: shaft rate for the inner race, cage rate for the elements (Randall & Antoni
+   2011, section 2). The order may be off by `SLIP`, all harmonics together.
 4. The same comb at many neighbouring *wrong* orders is what chance gives on this very signal. How far the right order
-   stands above them, in robust standard deviations, is the evidence; maxima follow Gumbel's law (Fisher & Tippett 1928).
+   stands above them, in robust standard deviations, is the evidence; maxima follow Gumbel's law (Fisher & Tippett
+   1928).
    Likewise the depth to which the order modulates the unwhitened envelope in its best octave band: distinct blows make
    it about 1 there, and prewhitening alone would rank a plain fault no higher than a faint one.
 5. Confidence: the largest odds that such a chance can stand for (Sellke, Bayarri & Berger 2001), all faults and
