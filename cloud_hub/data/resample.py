@@ -62,7 +62,9 @@ def resample(recording: Recording, rate_hz: float, *, speed: float = 1.0) -> Rec
         raise DataError(f"{recording.name}: {played_hz:g} Hz cannot be brought to {rate_hz:g} Hz by whole factors")
     taps = _low_pass(played_hz * ratio.numerator, rate_hz)
     margin = math.ceil(len(taps) / 2 / ratio.denominator)
-    out = resample_poly(recording.samples.astype(np.float64), ratio.numerator, ratio.denominator, axis=0, window=taps)
+    out = resample_poly(  # type: ignore[call-overload]  # its stubs know windows only as lists
+        recording.samples.astype(np.float64), ratio.numerator, ratio.denominator, axis=0, window=taps
+    )
     if len(out) <= 2 * margin:
         raise DataError(f"{recording.name}: {len(recording.samples)} samples are too short to be resampled")
     samples: F32 = np.ascontiguousarray(out[margin : len(out) - margin], np.float32)

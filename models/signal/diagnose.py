@@ -75,7 +75,7 @@ def diagnose(
     source = monitor.manifest.input
     drivers = _drivers(result, monitor)
     matches = match_orders(samples, source, facts, healthy_depths)
-    best = _named(matches)
+    best = plain_match(matches)
     velocity = _velocity_rms(samples, source)
     zone = _zone(velocity, facts)
     summary = _summary(drivers, best)
@@ -160,9 +160,8 @@ def match_orders(
                 best[evidence.fault] = evidence
     odds = {fault: odds_against_chance(min(1.0, e.chance * axes)) for fault, e in best.items()}
     # The cage line is part of the evidence for the elements: the two do not speak against each other.
-    rivals = {
-        fault: odd for fault, odd in odds.items() if fault != "FTF" or "BSF" not in best or best["BSF"].own_z <= 0
-    }
+    cage_joined = "BSF" in best and best["BSF"].own_z > 0
+    rivals = {fault: odd for fault, odd in odds.items() if fault != "FTF" or not cage_joined}
     healthy = healthy_depths or {}
     matches = [
         OrderMatch(
@@ -181,7 +180,7 @@ def match_orders(
     return sorted(matches, key=lambda match: (-match.prominence, match.fault == "FTF"))
 
 
-def _named(matches: Sequence[OrderMatch]) -> OrderMatch | None:
+def plain_match(matches: Sequence[OrderMatch]) -> OrderMatch | None:
     """The first match, when it is plain enough to be named: confident, with lines of its own, deeper than healthy."""
     if not matches or matches[0].confidence < _MIN_CONFIDENCE:
         return None

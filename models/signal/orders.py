@@ -3,8 +3,8 @@
 The way from samples to evidence, one axis at a time:
 
 1. *Cepstrum prewhitening* (Borghesani et al. 2013; method 3 of Smith & Randall 2015, the one that finds the most
-   ball faults of their benchmark): every line of the spectrum is set to one magnitude, its phase kept. Shaft and gear lines and the
-   shape of resonances go, what is impulsive stays, and no carrier band has to be chosen.
+   ball faults of their benchmark): every line of the spectrum is set to one magnitude, its phase kept. Shaft
+   and gear lines and the shape of resonances go, what is impulsive stays, and no carrier band has to be chosen.
 2. The spectrum of the squared envelope, over a stretch of several turns of the cage, each line against the median of
    its surroundings. For lines of noise alone ln 2 times the square of that is exponentially distributed; capped, so
    that no single line decides.
