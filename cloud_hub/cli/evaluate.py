@@ -9,6 +9,7 @@ import typer
 
 from cloud_hub.cli._common import JsonOption
 from cloud_hub.cli._evaluate_network import network
+from cloud_hub.cli._evaluate_cwru import cwru
 
 if TYPE_CHECKING:
     from cloud_hub.evaluate.recordings import RecordingsResult
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Score bundles on recordings, through the gateway's own code.")
     group.command("recordings")(recordings)
     group.command("network")(network)
+    group.command("cwru")(cwru)
     app.add_typer(group, name="evaluate")
 
 

@@ -17,6 +17,7 @@ from cloud_hub.evaluate.recordings import evaluate_recordings
 from cloud_hub.runtime import Int8Model
 from cloud_hub.training.checks import Leak, poisson_rate
 from cloud_hub.training.measure import Evaluation, Quality
+from cloud_hub.training.pick_rows import Steadiness
 from cloud_hub.training.train import Order, Trained, gates, train
 from models.bundle.archive import read_bundle
 from models.bundle.replay import replay_golden
