@@ -15,9 +15,11 @@ from models.contract.messages import LongText, Text
 from models.errors import BundleFormatError, BundleSpecError, BundleTooNewError
 
 FORMAT_MAJOR = 1
-FORMAT = "1.0"
+FORMAT = "1.1"
 MAX_FEATURES = 4096
-MAX_WINDOW = 65_536
+MAX_WINDOW = 131_072
+MAX_OUTPUTS = 4 * MAX_FEATURES
+MAX_AXES = 32
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Finite = Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)]
@@ -28,7 +30,7 @@ class InputSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     quantity: Text
     units: Text
-    axes: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=8)]
+    axes: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=MAX_AXES)]
     rate_hz: Positive
     window: Annotated[int, msgspec.Meta(ge=4, le=MAX_WINDOW)]
     hop: Annotated[int, msgspec.Meta(ge=1, le=MAX_WINDOW)]
@@ -86,7 +88,7 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
 class Tensor(msgspec.Struct, frozen=True, kw_only=True):
     """One end of the network: real = scale * (q - zero_point), q int8."""
 
-    size: Annotated[int, msgspec.Meta(ge=1, le=MAX_FEATURES)]
+    size: Annotated[int, msgspec.Meta(ge=1, le=MAX_OUTPUTS)]
     scale: Positive
     zero_point: Annotated[int, msgspec.Meta(ge=-128, le=127)]
 
@@ -106,7 +108,43 @@ class ResidualScore(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     weights: Annotated[list[Annotated[float, msgspec.Meta(ge=0, le=1e9)]], msgspec.Meta(max_length=MAX_FEATURES)]
 
 
-ScoreSpec = ResidualScore
+class ScoreGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Features that are scored together, by index. `scale`: the raw score of this group that counts as 1."""
+
+    name: Text
+    features: Annotated[
+        list[Annotated[int, msgspec.Meta(ge=0, lt=MAX_FEATURES)]], msgspec.Meta(min_length=1, max_length=MAX_FEATURES)
+    ]
+    scale: Positive
+
+
+class StackedScore(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="stacked"):
+    """Several reconstructions in one network, and groups of features.
+
+    The network's output is `members` reconstructions one after the other, `weights` likewise. For each group, each
+    member m has e_m = sum_j w_mj (z_j - y_mj)^2 over the group's features. `join` "mean": sum_m e_m / sum_m sum_j w_mj;
+    "nearest": the smallest of e_m / sum_j w_mj, as of the nearest of several healthy states. The root of that, divided
+    by the group's `scale`, is the group's score; the largest of them is the raw score. Without groups: all features
+    are one, of scale 1.
+    """
+
+    members: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    join: Literal["mean", "nearest"] = "mean"
+    groups: Annotated[list[ScoreGroup], msgspec.Meta(max_length=32)] = []
+    weights: Annotated[list[Annotated[float, msgspec.Meta(ge=0, le=1e9)]], msgspec.Meta(max_length=MAX_OUTPUTS)]
+
+
+class RemainingLifeScore(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="remaining_life"):
+    """raw score = horizon / max(y, horizon / 1000): y is the network's one output, the remaining life in `unit`.
+
+    Absolute: it is 1 when `horizon` is left, so points do not calibrate themselves.
+    """
+
+    horizon: Positive
+    unit: Text = "cycles"
+
+
+ScoreSpec = ResidualScore | StackedScore | RemainingLifeScore
 
 
 class CalibrationSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +162,11 @@ class CalibrationSpec(msgspec.Struct, frozen=True, kw_only=True):
 class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """From calibrated scores to verdicts: `alarm` when at least `n` of the last `m` scores are over `alarm_level`; back
     to `ok` when `clear_windows` scores in a row are under `clear_level`. `warn` likewise over `warn_level`.
+
+    `clear_of_peak`: the alarm also ends when `clear_windows` scores in a row are under that share of the episode's peak
+    (the largest of its medians over the last m scores). The machine may then have settled elsewhere: all levels are
+    multiplied by `rearm` times the median of the m scores before the end, when that is over 1, until scores are back
+    under the old `clear_level`. See `models.signal.decide`.
     """
 
     n: Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -132,6 +175,8 @@ class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     alarm_level: Positive = 1.0
     clear_level: Positive = 0.7
     clear_windows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10
+    clear_of_peak: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+    rearm: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 1.5
 
 
 class Budgets(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,7 +248,7 @@ class _Peek(msgspec.Struct):
 
 
 FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments")
-SCORE_KINDS = ("residual",)
+SCORE_KINDS = ("residual", "stacked", "remaining_life")
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -240,16 +285,37 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
 
 
 def _check_sizes(manifest: Manifest, where: str) -> None:
+    score = manifest.score
     sizes = {
         "normalisation.mean": len(manifest.normalisation.mean),
         "normalisation.scale": len(manifest.normalisation.scale),
         "network.input.size": manifest.network.input.size,
-        "network.output.size": manifest.network.output.size,
-        "score.weights": len(manifest.score.weights),
     }
-    if len(set(sizes.values())) != 1:
-        raise BundleFormatError(f"{where}: one number of features is expected everywhere, got {sizes}")
+    outputs = {"network.output.size": manifest.network.output.size}
+    if isinstance(score, RemainingLifeScore):
+        members = 0
+    else:
+        members = score.members if isinstance(score, StackedScore) else 1
+        outputs["score.weights"] = len(score.weights)
+    features = sizes["network.input.size"]
+    if len(set(sizes.values())) != 1 or set(outputs.values()) != {members * features or 1}:
+        raise BundleFormatError(
+            f"{where}: one number of features is expected everywhere, and {members or 'one value instead of'} times as "
+            f"many outputs, got {sizes | outputs}"
+        )
+    if isinstance(score, StackedScore):
+        _check_groups(score.groups, features, where)
     if manifest.input.hop > manifest.input.window:
         raise BundleFormatError(f"{where}, input: hop {manifest.input.hop} is over the window {manifest.input.window}")
     if manifest.decision.n > manifest.decision.m:
         raise BundleFormatError(f"{where}, decision: n {manifest.decision.n} is over m {manifest.decision.m}")
+
+
+def _check_groups(groups: list[ScoreGroup], features: int, where: str) -> None:
+    """Every feature in one group, when there are groups at all."""
+    listed = sorted(j for group in groups for j in group.features)
+    if groups and listed != list(range(features)):
+        raise BundleFormatError(
+            f"{where}, score.groups: expected each of {features} features in one group, got {len(listed)} places for "
+            f"{len(set(listed))} features"
+        )

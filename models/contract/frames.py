@@ -38,7 +38,7 @@ I16 = npt.NDArray[np.int16]
 
 MAGIC = b"MF"
 VERSION = 1
-MAX_AXES = 8
+MAX_AXES = 32
 MAX_SAMPLES = 8192
 MAX_RATE_HZ = 1_000_000.0
 _HEADER = struct.Struct("<2sBBHBBHHIIQQd")

@@ -28,7 +28,7 @@ WholeSeconds = Annotated[int, msgspec.Meta(ge=0, le=10**11)]
 BootId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
 MAX_SLOTS = 16
 MAX_POINTS = 256
-MAX_AXES = 8
+MAX_AXES = 32
 
 Verdict = Literal["warming_up", "ok", "warn", "alarm"]
 Phase = Literal[
@@ -148,7 +148,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     rate_hz: float
     axes: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=MAX_AXES)]
     units: Text
-    samples: Annotated[int, msgspec.Meta(ge=1, le=65536)]
+    samples: Annotated[int, msgspec.Meta(ge=1, le=131072)]
     window: Annotated[bytes, msgspec.Meta(max_length=2**21)]
     shift: Annotated[bytes, msgspec.Meta(max_length=4 * 4096)]
     raw_score: float

@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, Literal
 
 from models.bundle.manifest import CalibrationSpec, DecisionSpec, FeatureSpec, InputSpec
 from models.errors import BundleSpecError
 from models.signal.arrays import F32, F64
+
+Head = Literal["autoencoder", "mahalanobis", "ensemble", "mixture"]
 
 Baseline = Callable[[F32], F64]
 """Windows (k, window, axes) to raw scores (k,), higher is worse: what a network has to beat."""
@@ -28,6 +30,9 @@ class Family:
     `build_network(keras, features, seed)`: an uncompiled Keras model, (features,) to (features,).
     `fit_baseline(healthy windows)`: the classical score for the same windows; `baseline_name` is for tables.
     `quantities`: the physical quantities it is meant for, with the units each may have.
+    `heads`: the ways to score that the hub tries, the best on healthy-only grounds ships: see
+    `cloud_hub.training.heads`. `groups_for(input)`: axes by name of the group that they are scored with, None for all
+    features together.
     """
 
     name: str
@@ -42,6 +47,8 @@ class Family:
     decision: DecisionSpec
     window_budget_us: float
     memory_budget_kb: float
+    heads: tuple[Head, ...] = ("mahalanobis", "autoencoder", "ensemble")
+    groups_for: Callable[[InputSpec], dict[str, list[int]] | None] = lambda _source: None
 
 
 def families() -> dict[str, Family]:
@@ -59,6 +66,22 @@ def family_named(name: str) -> Family:
     if name not in known:
         raise BundleSpecError(f"family: expected one of {', '.join(sorted(known))}, got {name!r}")
     return known[name]
+
+
+def linear_members(keras: Any, kernels: Sequence[F32], biases: Sequence[F32]) -> Any:  # noqa: ANN401 - Keras is the hub's
+    """Linear reconstructions side by side, (features,) to (members * features,): member m gives z @ kernel + bias.
+
+    With kernel I - A and bias mu @ A the residual of a member is (z - mu) @ A, so any quadratic distance ships as a
+    plain int8 layer whose residual keeps growing where an int8 output of the distance itself would saturate.
+    """
+    inputs = keras.Input((kernels[0].shape[0],), name="features")
+    outputs = []
+    for i, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+        layer = keras.layers.Dense(kernel.shape[1], name=f"member_{i}")
+        outputs.append(layer(inputs))
+        layer.set_weights([kernel, bias])
+    whole = outputs[0] if len(outputs) == 1 else keras.layers.Concatenate(name="members")(outputs)
+    return keras.Model(inputs, whole, name="linear_members")
 
 
 def dense_autoencoder(keras: Any, features: int, hidden: Sequence[int], seed: int) -> Any:  # noqa: ANN401 - Keras is the hub's

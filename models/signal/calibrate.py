@@ -42,7 +42,12 @@ def limit_of(raw: F64, spec: CalibrationSpec) -> float:
 
 
 def calibrate(features: F32, scorer: Scorer) -> Baseline:
-    """A point's baseline from its healthy features (k, features). Raises: SignalError as `limit_of`."""
+    """A point's baseline from its healthy features (k, features), one of them when the score is absolute.
+
+    Raises: SignalError as `limit_of`.
+    """
+    if not scorer.calibrates:
+        return Baseline(np.zeros_like(scorer.mean), features.mean(axis=0), 1.0)
     spec = scorer.manifest.calibration
     level = features.mean(axis=0, dtype=np.float64)
     share = len(features) / (len(features) + spec.shift_weight)

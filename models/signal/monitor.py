@@ -66,6 +66,7 @@ class Monitor:
         self.manifest = manifest
         self.scorer = Scorer(manifest, network)
         self.points = tuple(points)
+        self._warmup_windows = manifest.calibration.windows if self.scorer.calibrates else 1
         self._states = [_Point() for _ in points]
 
     def process(self, windows: F32, owners: Sequence[int]) -> list[Result]:
@@ -104,7 +105,7 @@ class Monitor:
 
     def _warm_up(self, owner: int, state: _Point, features: F32) -> Result:
         state.warmup.append(features.copy())
-        if len(state.warmup) >= self.manifest.calibration.windows:
+        if len(state.warmup) >= self._warmup_windows:
             state.baseline = calibrate(np.stack(state.warmup), self.scorer)
             state.warmup = []
         return Result(owner, "warming_up", None, None, None, features, None)
@@ -127,7 +128,7 @@ class Monitor:
     def warmup_left(self, point: int) -> int:
         """How many more windows a point needs before it is calibrated."""
         state = self._states[point]
-        return 0 if state.baseline is not None else self.manifest.calibration.windows - len(state.warmup)
+        return 0 if state.baseline is not None else self._warmup_windows - len(state.warmup)
 
     def recalibrate(self, point: int) -> None:
         """Forget a point's baseline and verdict; it warms up anew."""

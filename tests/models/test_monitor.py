@@ -98,7 +98,7 @@ def test_calibration_of_another_bundle_is_refused() -> None:
     m = monitor()
     run(m, healthy_windows(WARMUP))
     small = manifest(features=FeatureSpec(blocks=[Shape()]))
-    with pytest.raises(SignalError, match="gives 3 features, its score weighs 27"):
+    with pytest.raises(SignalError, match="gives 3 features, its normalisation has 27"):
         Monitor(small, no_network, ["p0"])
 
 
