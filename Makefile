@@ -23,7 +23,7 @@ endef
 .PHONY: help demo test check lint types bench bench-detection lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
 
 demo: $(VENV)/.ready ## the whole loop, told live; DATA=folder for real recordings, ARGS="--exit --json FILE"
 	$(BIN)/python -m demo $(if $(DATA),--data $(DATA)) $(ARGS)

@@ -19,6 +19,8 @@ def show_inspection(console: Console, inspection: Inspection) -> None:
     _show_findings(console, inspection.findings)
     _show_files(console, inspection.files)
     readable = [report for report in inspection.files if report.channels]
+    proposed = inspection.proposal.sources if inspection.proposal is not None else []
+    readable.sort(key=lambda report: report.source not in proposed)
     if readable:
         _show_columns(console, readable[0], len(readable))
     if inspection.proposal is not None:

@@ -27,6 +27,7 @@ _SCALES = {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 # Numbers that would lie beyond the year 5138 as seconds since 1970 are a finer unit of the same.
 _EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_DAY_TIME = re.compile(r"(\d{1,2}):(\d\d):(\d\d(?:[.,]\d+)?)")
 # Day first is certain only when it is written with dots; with slashes it may be the month.
 _STAMPS = ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%Y/%m/%d %H:%M:%S", "%Y.%m.%d %H:%M:%S")
 
@@ -213,9 +214,21 @@ def _seconds(name: str, column: Any) -> F64 | None:  # noqa: ANN401 - an Arrow c
         seconds: F64 = stamps.astype(np.int64) / 1e9
         seconds[np.isnat(stamps)] = np.nan
         return seconds
+    if pa.types.is_string(kind):
+        return _times_of_day(column.to_pylist())
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return None
     return in_seconds(name, np.asarray(column.to_numpy(zero_copy_only=False), np.float64))
+
+
+def _times_of_day(texts: list[str | None]) -> F64 | None:
+    """`13:45:00.25` in seconds since midnight, which Arrow leaves as text; None when one is something else."""
+    matches = [None if text is None else _DAY_TIME.fullmatch(text.strip()) for text in texts]
+    if any(match is None and text is not None for match, text in zip(matches, texts, strict=True)):
+        return None
+    return np.array(
+        [np.nan if m is None else int(m[1]) * 3600 + int(m[2]) * 60 + float(m[3].replace(",", ".")) for m in matches]
+    )
 
 
 def in_seconds(name: str, values: F64) -> F64:

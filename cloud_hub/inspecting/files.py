@@ -76,6 +76,6 @@ def _about_the_whole(looked: Looked, table: Table) -> None:
         else:
             advice = "write an array (samples,) for each axis, or `data` (samples, axes) with `axes`"
             looked.say("note", "other array", f"{shape}: not read", advice, column=name)
-    if not table.signals:
-        has = ", ".join([*table.columns, *table.other]) or "none"
-        looked.say("stops", "no signals", f"no columns of numbers to train on; it has {has}")
+    if not any(channel.role == "signal" for channel in looked.report.channels):
+        has = ", ".join([*([table.time] if table.time else []), *table.columns, *table.other]) or "none"
+        looked.say("stops", "no signals", f"no column of numbers that move; it has {has}")

@@ -188,17 +188,11 @@ def _propose(
     recordings = [r for r in everything if len(r.samples) >= window]
     said = _about_pieces(everything, recordings, window)
     windows: dict[str, int] = dict.fromkeys((r.point for r in everything), 0)
-    train, held_out = dict(windows), dict(windows)
     for recording in recordings:
         windows[recording.point] += count(len(recording.samples), window, hop)
-        late = len(recording.samples) - round(len(recording.samples) * (1 - _HELD_OUT))
-        early = len(recording.samples) - late
-        early = early - window if early > 4 * window else early
-        train[recording.point] += count(early, window, max(1, hop // 2))
-        held_out[recording.point] += count(late, window, hop)
     fewest = min(windows.values())
     wanted = _ENOUGH_CALIBRATIONS * made.family.calibration.windows
-    refused = min(train.values()) < MIN_TRAIN or min(held_out.values()) < MIN_HELD_OUT
+    refused = fewest == 0 or not enough(recordings, window, hop)
     seconds = sum(len(r.samples) / r.rate_hz for r in everything) / len(windows)
     proposal = Proposal(
         family=made.family.name,
@@ -234,6 +228,20 @@ def options_of(made: Draft | Proposal, given: Given) -> Options:
         mend_time=made.mend_time,
         cut_holes=True,
     )
+
+
+def enough(recordings: list[Recording], window: int, hop: int) -> bool:
+    """Whether every point has the windows that training asks for, split as it splits them."""
+    train: dict[str, int] = {}
+    held_out: dict[str, int] = {}
+    for recording in recordings:
+        n, point = len(recording.samples), recording.point
+        early = round(n * (1 - _HELD_OUT))
+        late = n - early
+        early = early - window if early > 4 * window else early
+        train[point] = train.get(point, 0) + count(early, window, max(1, hop // 2))
+        held_out[point] = held_out.get(point, 0) + count(late, window, hop)
+    return min(train.values(), default=0) >= MIN_TRAIN and min(held_out.values(), default=0) >= MIN_HELD_OUT
 
 
 def count(samples: int, window: int, hop: int) -> int:

@@ -11,7 +11,7 @@ from cloud_hub.inspecting.result import FileReport, Finding, Severity
 
 @dataclass(slots=True)
 class Looked:
-    """One file. `prints`: of each signal, by name. `units`: what the file states. `of_folder`: it was not named itself."""
+    """One file. `prints`: of each signal, by name. `units`: what the file states. `of_folder`: not named by itself."""
 
     report: FileReport
     findings: list[Finding] = field(default_factory=list)

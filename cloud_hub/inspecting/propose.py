@@ -11,9 +11,9 @@ from cloud_hub.errors import DataError
 from cloud_hub.inspecting.looked import Looked
 from cloud_hub.inspecting.names import guess_from_name, is_position, unit_by_gravity
 from cloud_hub.inspecting.result import Assumption, Channel, Finding, Source
+from models.bundle.manifest import MAX_AXES
 from models.families import Family, families, family_named
 
-MAX_AXES = 8  # of one point, by the bundle's format
 # A shaft of 25 Hz with three harmonics fits below half of this; slower series are levels, not vibration.
 VIBRATION_HZ = 200.0
 UNKNOWN = "unknown"
