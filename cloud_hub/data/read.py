@@ -6,6 +6,7 @@ Reading judges nothing: missing values stay NaN, time stamps stay in their order
 
 from __future__ import annotations
 
+import codecs
 import re
 import zipfile
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from models.signal.arrays import F64
 LABEL_NAMES = frozenset(
     {"anomaly", "is_anomaly", "changepoint", "label", "labels", "y", "outlier", "fault", "faulty", "target"}
 )
+_HEAD_BYTES = 65_536
+MAX_VALUE = 1e18  # its square still fits in a single; no sensor reads more
 RATE_NAMES = ("rate_hz", "fs_hz", "fs")
 _TIME = re.compile(r"(?:time|timestamp|datetime|date|t|elapsed)(?:[ _]?[\[(]?(s|sec|seconds|ms|us|µs|ns)[\])]?)?")
 _SCALES = {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -88,11 +91,18 @@ def readable_files(path: Path) -> list[Path]:
 
 
 def read_table(path: Path) -> Table:
-    """Read a file. Raises: DataError: another kind of file, or one that cannot be read at all."""
+    """Read a file; what is no finite number, or over `MAX_VALUE`, is a missing value.
+
+    Raises: DataError: another kind of file, or one that cannot be read at all.
+    """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path}: expected one of {', '.join(READERS)}, got {path.suffix!r}")
-    return reader(path)
+    table = reader(path)
+    for values in table.columns.values():
+        with np.errstate(invalid="ignore"):
+            values[~(np.abs(values) <= MAX_VALUE)] = np.nan
+    return table
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
@@ -102,8 +112,9 @@ def _read_csv(path: Path) -> Table:
     from pyarrow import csv  # type: ignore[import-not-found,unused-ignore]
 
     with path.open("rb") as file:
-        head = file.readline(65_536).decode("utf-8", "replace")
-        second = file.readline(65_536).decode("utf-8", "replace")
+        encoding = _encoding(file.read(_HEAD_BYTES))
+    with path.open(encoding=encoding, errors="replace", newline="") as text:
+        head, second = text.readline(_HEAD_BYTES), text.readline(_HEAD_BYTES)
     delimiter = max(",;\t", key=head.count)
     names = [name.strip().strip('"') for name in head.lstrip("\ufeff").split(delimiter)]
     if all(map(_is_number, names)):
@@ -114,7 +125,19 @@ def _read_csv(path: Path) -> Table:
     convert = csv.ConvertOptions(
         decimal_point="," if comma else ".", timestamp_parsers=[csv.ISO8601, *_STAMPS], strings_can_be_null=True
     )
-    return _from_arrow(path, lambda: csv.read_csv(path, parse_options=parse, convert_options=convert))
+    read = csv.ReadOptions(encoding=encoding)
+    return _from_arrow(path, lambda: csv.read_csv(path, read, parse, convert))
+
+
+def _encoding(head: bytes) -> str:
+    """UTF-8, else UTF-16 by its mark, else what spreadsheets in Europe and America write."""
+    if head[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return "utf-16"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
 
 
 def _is_number(text: str) -> bool:
@@ -135,9 +158,12 @@ def _from_arrow(path: Path, read: Callable[[], Any]) -> Table:
     import pyarrow as pa
 
     try:
-        found = read()
-    except (pa.ArrowException, OSError) as error:
+        return _table(path, read())
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DataError(f"{path}: {str(error).splitlines()[0]}") from error
+
+
+def _table(path: Path, found: Any) -> Table:  # noqa: ANN401 - an Arrow table
     names = [str(name).strip() for name in found.column_names]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

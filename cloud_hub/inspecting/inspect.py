@@ -31,7 +31,7 @@ def inspect_data(sources: list[str], given: Given, out: str = "model.mwb") -> tu
 
     Returns: the inspection, and the recordings of its proposal (empty without one): holes cut out, none shorter than a
              window.
-    Raises:  DataError: no such file or folder, or what is given contradicts the files.
+    Raises:  DataError: no such file or folder. BundleSpecError: no such family.
     """
     files = _look(sources, given)
     findings = [finding for looked in files for finding in looked.findings]
@@ -43,14 +43,14 @@ def inspect_data(sources: list[str], given: Given, out: str = "model.mwb") -> tu
     proposal: Proposal | None = None
     recordings: list[Recording] = []
     if kept:
-        made = draft(kept, given)
         chosen = sources if len(kept) == len(files) else [looked.report.source for looked in kept]
         try:
+            made = draft(kept, given)
+            findings += made.findings
             proposal, recordings, said = _propose(made, chosen, out, given)
             findings += said
         except DataError as error:
             findings.append(Finding(severity="stops", kind="refused", where="data", text=str(error)))
-        findings += made.findings
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Inspection(files=[f.report for f in files], findings=findings, proposal=proposal), recordings
 

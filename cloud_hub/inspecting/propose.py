@@ -211,7 +211,10 @@ def _guess_units(made: Draft, first: Looked, chosen: list[Channel]) -> tuple[str
     kinds = {channel.quantity for channel in chosen}
     file_kind = guess_from_name(Path(first.report.path).stem).quantity
     if len(units) == 1 and None not in units:
-        return str(next(iter(units))), "name", "the columns' names say so (guessed)"
+        unit = str(next(iter(units)))
+        if unit in allowed:
+            return unit, "name", "the columns' names say so (guessed)"
+        return UNKNOWN, "unknown", f"the names say {unit} (guessed), which family {made.family.name} has no use for"
     if len(units | kinds) > 1 and len(kinds) > 1 and MIXED in allowed:
         return MIXED, "name", "columns of several quantities (guessed from their names), each in its own unit"
     if kinds == {"acceleration"}:

@@ -142,6 +142,15 @@ def test_y_beside_x_is_a_direction_and_alone_a_label(tmp_path: Path) -> None:
     assert load([str(tmp_path / "labelled.npz")], Options(units="g"))[0].axes == ("ax",)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_encodings_of_spreadsheets(tmp_path: Path, encoding: str) -> None:
+    rows = "\n".join(f"{i};{20 + i % 7}" for i in range(N))
+    (tmp_path / "e.csv").write_bytes(f"time;Öl (°C)\n{rows}\n".encode(encoding))
+    (recording,) = load([str(tmp_path / "e.csv")], Options(units="degC"))
+    assert recording.axes == ("Öl (°C)",)
+    assert len(recording.samples) == N
+
+
 def test_a_table_without_names_is_refused(tmp_path: Path) -> None:
     (tmp_path / "n.csv").write_text("0.0,1.5\n0.1,1.6\n")
     with pytest.raises(DataError, match=r"n.csv: expected names of columns in the first line, got numbers: '0.0,1.5'"):

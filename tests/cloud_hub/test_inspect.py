@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import given as any_of
-from hypothesis import settings
 from hypothesis import strategies as st
 from scipy.io import wavfile
 
@@ -230,6 +230,38 @@ def test_a_wav_at_full_scale_is_clipped(tmp_path: Path) -> None:
     assert "at the highest value, 1, the format's full scale" in " ".join(f.text for f in inspection.findings)
     assert inspection.proposal is not None
     assert (inspection.proposal.family, inspection.proposal.units) == ("spectral", "unknown")
+
+
+_CELLS = st.one_of(
+    st.sampled_from(
+        ["", "nan", "inf", "-1e300", "1,5", "0", "1", "broken", '"', "2024-05-31 10:00:00", "10:00:01", "\x00"]
+    ),
+    st.floats(allow_nan=False, width=32).map(str),
+)
+_NAMES = st.sampled_from(["time", "t_ms", "date", "anomaly", "acc_x_g", "Temp [degF]", "x", "y", "", "ä", "'", "[b]"])
+
+
+@any_of(
+    st.lists(_NAMES, min_size=1, max_size=4, unique=True),
+    st.lists(st.lists(_CELLS, min_size=0, max_size=4), max_size=12),
+    st.integers(1, 40),
+    st.sampled_from([",", ";", "\t"]),
+)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_table_however_dirty_ends_in_a_crash(tmp_path: Path, names, rows, repeats, delimiter) -> None:
+    text = "\n".join(delimiter.join(row) for row in [names, *(rows * repeats)])
+    (tmp_path / "dirty.csv").write_text(text)
+    inspection = look(str(tmp_path / "dirty.csv"))
+    assert (first_stop(inspection) is None) == (
+        inspection.proposal is not None and inspection.proposal.verdict != "refused"
+    )
+
+
+@any_of(st.binary(max_size=400), st.sampled_from([".csv", ".parquet", ".wav", ".npz"]))
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_bytes_end_in_a_crash(tmp_path: Path, data: bytes, suffix: str) -> None:
+    (tmp_path / f"junk{suffix}").write_bytes(data)
+    assert first_stop(look(str(tmp_path / f"junk{suffix}"))) is not None
 
 
 # ------------------------------------------------------------------------------------------------- files against files
