@@ -143,7 +143,7 @@ def _largest_group(files: list[Looked]) -> tuple[list[Looked], list[Finding]]:
             group.append(looked)
     if not groups:
         return [], []
-    kept = max(groups, key=lambda group: sum(looked.report.seconds or 0.0 for looked in group))
+    kept = max(groups, key=_weight)
     found = []
     for group in groups:
         difference = _difference(kept[0], group[0])
@@ -160,11 +160,16 @@ def _largest_group(files: list[Looked]) -> tuple[list[Looked], list[Finding]]:
     return kept, found
 
 
+def _weight(group: list[Looked]) -> tuple[bool, float]:
+    named = any(_HEALTHY.search(looked.name.lower()) for looked in group)
+    return named, sum(looked.report.seconds or 0.0 for looked in group)
+
+
 def _difference(one: Looked, other: Looked) -> tuple[str, str, str] | None:
     """In what two files cannot be trained on together, with what each has; None when they can."""
     rates = (one.rate_hz or 0.0, other.rate_hz or 0.0)
     if abs(rates[0] - rates[1]) > _SAME_RATE * rates[0]:
-        return "rates", f"{rates[0]:g} Hz", f"{rates[1]:g} Hz"
+        return "rates", f"{rates[0]:g} Hz", f"sampled at {rates[1]:g} Hz"
     columns = [", ".join(c.name for c in f.report.channels if c.role != "label") for f in (one, other)]
     if columns[0] != columns[1]:
         return "columns", f"the columns {columns[0]}", f"the columns {columns[1]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cloud_hub.data.load import load
 from cloud_hub.data.recording import Recording
@@ -38,5 +38,6 @@ def settle(data: list[str], faulty: list[str], given: Given) -> Settled:
         raise DataError("data: nothing to train on")
     title = f"{family_named(proposal.family).title}, {proposal.rate_hz:g} Hz"
     title += ", unit unknown" if proposal.units == UNKNOWN else ""
-    broken = load(faulty, options_of(proposal, given)) if faulty else []
+    options = replace(options_of(proposal, given), mend_time=given.mend_time is not False)
+    broken = load(faulty, options) if faulty else []
     return Settled(inspection, proposal, healthy, broken, title)
