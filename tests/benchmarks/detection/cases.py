@@ -14,7 +14,7 @@ import numpy as np
 
 from cloud_hub.data.load import Options, load
 from cloud_hub.data.recording import Recording
-from cloud_hub.training.stress import is_slow, stress_windows
+from cloud_hub.training.stress import stress_windows
 from cloud_hub.training.train import Order, Trained, train
 from models.families import Family, family_named
 from models.signal.arrays import F32
@@ -63,7 +63,7 @@ def cases(data: Path) -> dict[str, Callable[[], list[Case]]]:
 def _order(family: Family, quantity: str) -> Order:
     return Order(
         family=family, slot="bench", version="1", title="benchmark", quantity=quantity, seed=_SEED, created_s=0,
-        accept="made to be compared",
+        accept="made to be compared", seeds=1,
     )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def _made_up(name: str, trained: Trained, healthy: F32) -> Case:
     """A case of made-up faults on unseen healthy windows, three on each."""
     prepared = trained.prepared
     rng = np.random.default_rng(_SEED + 1)
-    slow = is_slow(list(prepared.features.blocks))
+    slow = family_named(trained.bundle.manifest.family).slow
     broken = stress_windows(np.concatenate([healthy] * 3), prepared.source, slow=slow, rng=rng)
     return Case(name, trained, healthy, {"made up": broken})
 
