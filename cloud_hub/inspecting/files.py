@@ -14,7 +14,10 @@ from cloud_hub.inspecting.columns import look_at_column
 from cloud_hub.inspecting.duplicates import equal_columns, fingerprints
 from cloud_hub.inspecting.looked import Looked
 from cloud_hub.inspecting.result import FileReport
+from models.families import families
 from models.signal.arrays import F64
+
+_CLIPS_FAMILY = "melspectrum"
 
 
 def look_at_file(
@@ -72,7 +75,8 @@ def _cut(table: Table, part: tuple[float, float]) -> None:
 def _about_the_whole(looked: Looked, table: Table) -> None:
     for name, shape in table.other.items():
         if name == "X" and shape.count(",") == 2:
-            looked.say("note", "clips", f"{shape}: clips of frames, not samples", column=name)
+            advice = f"cloud-hub train --family {_CLIPS_FAMILY}" if _CLIPS_FAMILY in families() else ""
+            looked.say("note", "clips", f"{shape}: clips of frames, not samples", advice, column=name)
         else:
             advice = "write an array (samples,) for each axis, or `data` (samples, axes) with `axes`"
             looked.say("note", "other array", f"{shape}: not read", advice, column=name)

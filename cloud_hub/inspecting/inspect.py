@@ -59,7 +59,7 @@ def _look(sources: list[str], given: Given) -> list[Looked]:
     looked: list[Looked] = []
     for source in sources:
         path, start, end = split_part(source)
-        part = f"@{start:g}-{end:g}" if (start, end) != (0.0, 1.0) else ""
+        part = f"@{start}-{end}" if (start, end) != (0.0, 1.0) else ""
         for file in readable_files(path):
             one = look_at_file(f"{file}{part}", file, (start, end), given.rate_hz, given.axes)
             one.of_folder = path.is_dir()

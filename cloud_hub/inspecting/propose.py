@@ -186,6 +186,7 @@ def _choose_units(made: Draft, files: list[Looked], chosen: list[Channel], given
     units = given.units or (next(iter(stated)) if stated else None)
     if units is not None:
         made.units, made.units_from = units, "given" if given.units else "file"
+        made.findings += _against_names(files[0], units, chosen)
     else:
         made.units, made.units_from, why = _guess_units(made, files[0], chosen)
         made.assume("units", made.units, why, "--units UNIT")
@@ -196,6 +197,8 @@ def _choose_units(made: Draft, files: list[Looked], chosen: list[Channel], given
     named = [q for q in fitting if any(c.quantity == q for c in chosen)]
     if not fitting:
         known = ", ".join(sorted({unit for allowed in quantities.values() for unit in allowed}))
+        if made.units == UNKNOWN:
+            raise DataError(f"{files[0].report.path}: its unit is not in the file; give it with --units: {known}")
         raise DataError(
             f"{files[0].report.path}: family {made.family.name} knows the units {known}, got {made.units!r}: convert "
             "the data, or choose another --family"
@@ -203,6 +206,15 @@ def _choose_units(made: Draft, files: list[Looked], chosen: list[Channel], given
     made.quantity = (named or fitting)[0]
     if made.units not in {UNKNOWN, MIXED} and len(fitting) > 1:
         made.assume("quantity", made.quantity, f"what is measured in {made.units}", "--quantity NAME")
+
+
+def _against_names(first: Looked, units: str, chosen: list[Channel]) -> list[Finding]:
+    """A unit that is stated wins over names, but is doubtful when they say another."""
+    others = sorted({c.unit for c in chosen if c.unit_from == "name" and c.unit is not None} - {units})
+    if not others or units in {MIXED, UNKNOWN}:
+        return []
+    text = f"taken to be in {units}, but the columns' names say {', '.join(others)}"
+    return [Finding(severity="risk", kind="unit", where=first.name, text=text, advice="one of the two is wrong")]
 
 
 def _guess_units(made: Draft, first: Looked, chosen: list[Channel]) -> tuple[str, Source, str]:

@@ -117,6 +117,22 @@ def test_one_unknown_unit_stays_unknown_and_is_said(tmp_path: Path) -> None:
     assert (told.proposal.quantity, told.proposal.units, len(told.healthy)) == ("acceleration", "m/s2", 1)
 
 
+def test_a_unit_that_names_contradict_is_doubted(tmp_path: Path) -> None:
+    inspection = look(save_npz(tmp_path / "pump.npz", vibration()), units="m/s2")
+    assert text_of(inspection, "unit") == "pump.npz: taken to be in m/s2, but the columns' names say g"
+    assert inspection.proposal is not None
+    assert inspection.proposal.units == "m/s2"  # what is given wins
+
+
+def test_a_unit_that_a_family_has_no_use_for_is_unknown_to_it(tmp_path: Path) -> None:
+    columns = slow()
+    file = save_csv(tmp_path / "f.csv", {"datetime": columns["datetime"], "Temp [degF]": columns["Temperature"]})
+    proposal = look(file).proposal
+    assert proposal is not None
+    assert proposal.units == "unknown"
+    assert "the names say degF (guessed)" in next(a.why for a in proposal.assumptions if a.setting == "units")
+
+
 def test_gravity_tells_the_unit(tmp_path: Path) -> None:
     for unit, length in (("g", 1.0), ("m/s2", 9.81)):
         x = vibration(axes=3) * 0.1 + np.array([0.6, 0.0, 0.8]) * length
@@ -428,7 +444,7 @@ def test_real_files(data_dir: Path) -> None:
 
 @pytest.mark.data
 def test_recordings_that_hold_one_sensor_twice_are_caught(data_dir: Path) -> None:
-    """In some files of this data set the fan end is a copy of the drive end (Smith & Randall 2015 list them)."""
+    """In five files of this data set the fan end is the drive end times 0.98485: one sensor, twice."""
     inspection = look(str(data_dir / "cwru" / "load0_DE48k_OR6_21mil.npz"))
     assert "the same as 'DE' but for factor and offset" in text_of(inspection, "duplicate column")
     assert "duplicate column" not in kinds(look(str(data_dir / "cwru" / "load0_DE48k_IR_07mil.npz")))
