@@ -6,6 +6,7 @@ family's own network. `ensemble`: Gaussian and autoencoder side by side in one n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -143,20 +144,23 @@ def _gaussian(head: Head, density: Density, prepared: Prepared, family: Family) 
 def scales_of(healthy: F64, family: Family) -> F64:
     """What counts as 1 for each group, from scores of healthy rows that the model has not seen, (k, groups).
 
-    In the log of the score: median + z * spread, the spread that of the upper half, which is the side that alarms. One
-    z for all groups: from the family's own upwards, the smallest with which the whole decision machine, hysteresis
-    included, spends at most the family's share of these rows in alarm.
+    In the log of the score: median + z * spread, the spread that of the upper half, which is the side that alarms. Each
+    group has its own z: from the family's upwards, the smallest with which the whole decision machine, hysteresis
+    included, spends at most the family's share of these rows in alarm. (One z for all would let the most restless group
+    blind the others.)
     """
     logs = np.log(np.maximum(healthy, 1e-12))
     centre = np.median(logs, axis=0)
     spread = np.maximum((np.quantile(logs, _UPPER, axis=0) - centre) / _UPPER_Z, _LEAST_SPREAD)
-    z = family.group_z
-    while z < _Z_MOST:
-        joined = np.exp(logs - centre - z * spread).max(axis=1)
-        if time_in_alarm(joined, family.decision) <= family.healthy_alarm_share:
-            break
-        z += _Z_STEP
-    scales: F64 = np.exp(centre + z * spread)
+    scales = np.empty(logs.shape[1])
+    for group in range(logs.shape[1]):
+        z = family.group_z
+        while z < _Z_MOST:
+            scores = np.exp(logs[:, group] - centre[group] - z * spread[group])
+            if time_in_alarm(scores, family.decision) <= family.healthy_alarm_share:
+                break
+            z += _Z_STEP
+        scales[group] = math.exp(centre[group] + z * spread[group])
     return scales
 
 

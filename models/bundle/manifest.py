@@ -67,9 +67,13 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
 
 
 class Levels(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="levels"):
-    """Per axis, for slow signals: mean, and log10 of the standard deviation about it."""
+    """Per axis, for slow signals: mean, and log10 of sqrt(variance + floor^2). `floors`: one per axis, in its unit.
 
-    floor: Positive = 1e-6
+    A coarse sensor repeats one value for a whole window: without a floor of the size of its usual deviation the
+    logarithm then falls to minus infinity, and such windows, not the machine, decide how wide "healthy" is.
+    """
+
+    floors: Annotated[list[Positive], msgspec.Meta(min_length=1, max_length=MAX_AXES)]
 
 
 FeatureBlock = LogBands | EnvelopeBands | Shape | Moments | Levels
@@ -311,6 +315,11 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
             f"{where}: one number of features is expected everywhere, and {members or 'one value instead of'} times as "
             f"many outputs, got {sizes | outputs}"
         )
+    for block in manifest.features.blocks:
+        if isinstance(block, Levels) and len(block.floors) != len(manifest.input.axes):
+            raise BundleFormatError(
+                f"{where}, features: levels has {len(block.floors)} floors for {len(manifest.input.axes)} axes"
+            )
     if isinstance(score, StackedScore):
         _check_groups(score.groups, features, where)
     if manifest.input.hop > manifest.input.window:

@@ -34,7 +34,7 @@ class Family:
     `cloud_hub.training.heads`. `groups_for(input)`: axes by name of the group that they are scored with, None for all
     features together. `group_z`, `healthy_alarm_share`: how many spreads from the median a group's limit is at least,
     and how much of healthy time may be spent in alarm, by which it is raised. `slow`: process signals rather than
-    vibration, for made-up faults.
+    vibration, for made-up faults. `fit_features(spec, healthy windows)`: fills in what the spec takes from the data.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Family:
     group_z: float = 3.5
     healthy_alarm_share: float = 0.01
     slow: bool = False
+    fit_features: Callable[[FeatureSpec, F32], FeatureSpec] = lambda spec, _windows: spec
 
 
 def families() -> dict[str, Family]:

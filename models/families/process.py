@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
 from models.bundle.manifest import CalibrationSpec, DecisionSpec, FeatureSpec, InputSpec, Levels
 from models.families import Family, dense_autoencoder
+from models.signal.arrays import F32
 from models.signal.baselines import fit_t2_q
 
 _WINDOW = 16
@@ -36,8 +39,16 @@ def _groups_for(source: InputSpec) -> dict[str, list[int]]:
     return groups
 
 
-def _features_for(_source: InputSpec) -> FeatureSpec:
-    return FeatureSpec(detrend="none", blocks=[Levels()])
+def _features_for(source: InputSpec) -> FeatureSpec:
+    return FeatureSpec(detrend="none", blocks=[Levels(floors=[1e-6] * len(source.axes))])
+
+
+def _fit_features(_spec: FeatureSpec, healthy: F32) -> FeatureSpec:
+    """Floors of half the usual deviation within a window; of a signal that hardly ever moves, its usual step."""
+    deviation = healthy.std(axis=1, dtype=np.float64)  # (k, axes)
+    usual = np.median(deviation, axis=0)
+    usual = np.where(usual > 0.0, usual, deviation.mean(axis=0))
+    return FeatureSpec(detrend="none", blocks=[Levels(floors=np.maximum(0.5 * usual, 1e-6).tolist())])
 
 
 def _build_network(keras: Any, features: int, seed: int) -> Any:  # noqa: ANN401 - Keras is the hub's
@@ -74,4 +85,6 @@ FAMILY = Family(
     memory_budget_kb=4_096.0,
     groups_for=_groups_for,
     slow=True,
+    group_z=3.0,
+    fit_features=_fit_features,
 )
