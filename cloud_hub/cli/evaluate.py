@@ -37,6 +37,9 @@ def recordings(
     column_points: Annotated[  # noqa: FBT002 - a flag on the command line
         bool, typer.Option("--column-points", help="Each column is a point of its own, not an axis.")
     ] = False,
+    mend_time: Annotated[  # noqa: FBT002
+        bool, typer.Option("--mend-time", help="Sort rows by stamp and keep the first of equal stamps.")
+    ] = False,
     json_file: JsonOption = None,
 ) -> None:
     """Run recordings through a bundle: windows flagged, time to the first alarm, the classical baseline beside it."""
@@ -46,7 +49,7 @@ def recordings(
     from cloud_hub.evaluate.recordings import evaluate_recordings
     from models.bundle.archive import read_bundle
 
-    options = Options(tuple(a.strip() for a in axes.split(",") if a.strip()), rate, units, column_points)
+    options = Options(tuple(a.strip() for a in axes.split(",") if a.strip()), rate, units, column_points, mend_time)
     result = evaluate_recordings(
         read_bundle(model.read_bytes(), str(model)),
         load(calibrate, options),

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from cloud_hub.cli._common import JsonOption
+from cloud_hub.cli._inspection import show_assumptions
 from cloud_hub.errors import DataError
 
+CHOOSE = "choose"
 _DATA_HELP = "A file (CSV, Parquet, WAV, npz) or folder; FILE@0.0-0.6 is its first 60 %. May be repeated."
 
 
@@ -22,37 +24,60 @@ def register(app: typer.Typer) -> None:
 def train(
     data: Annotated[list[str], typer.Option("--data", help="Healthy. " + _DATA_HELP)],
     out: Annotated[Path, typer.Option("--out", help="The bundle to write (.mwb).", dir_okay=False)],
-    family: Annotated[str, typer.Option(help="Model family.")] = "spectral",
-    slot: Annotated[str, typer.Option(help="The job on a gateway that the bundle is for.")] = "vibration",
+    family: Annotated[str, typer.Option(help="Model family; default: what fits the data.")] = CHOOSE,
+    slot: Annotated[str, typer.Option(help="The job on a gateway that the bundle is for; default: by family.")] = "",
     version: Annotated[str, typer.Option(help="Any text of A-Z a-z 0-9 . _ -; default: the time, UTC.")] = "",
     title: Annotated[str, typer.Option(help="One line for people.")] = "",
     faulty: Annotated[list[str] | None, typer.Option("--faulty", help="Only evaluated on. " + _DATA_HELP)] = None,
-    axes: Annotated[str, typer.Option(help="Columns to use, in order, with commas; default: all.")] = "",
+    axes: Annotated[str, typer.Option(help="Columns to use, in order, with commas; default: all that move.")] = "",
     rate: Annotated[float | None, typer.Option(help="Sampling rate in Hz, when the files do not say.")] = None,
     units: Annotated[str | None, typer.Option(help="Unit, when the files do not say: g, m/s2, degC, ...")] = None,
-    quantity: Annotated[str, typer.Option(help="Physical quantity; default: the family's first.")] = "",
-    column_points: Annotated[  # noqa: FBT002 - a flag on the command line
-        bool, typer.Option("--column-points", help="Each column is a point of its own, not an axis.")
-    ] = False,
+    quantity: Annotated[str, typer.Option(help="Physical quantity; default: the one that has the unit.")] = "",
+    column_points: Annotated[
+        bool | None,
+        typer.Option("--column-points/--one-point", help="Columns are points of their own, or axes of one point."),
+    ] = None,
+    mend_time: Annotated[
+        bool | None,
+        typer.Option(
+            "--mend-time/--no-mend-time",
+            help="Sort rows by stamp and keep the first of equal stamps, or refuse; default: mend, and say so.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 1,
     accept: Annotated[str | None, typer.Option(help="Ship although a gate fails, and why; it is recorded.")] = None,
     report: Annotated[Path | None, typer.Option(help="HTML report; default: beside the bundle.")] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Train a network on healthy data, quantise it, check it against float and baseline, and pack a bundle."""
+    """Train a network on healthy data, quantise it, check it against float and baseline, and pack a bundle.
+
+    What is not given is taken from the data as `cloud-hub inspect` would propose it, and said.
+    """
     import msgspec
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from cloud_hub.data.load import Options, load
+    from cloud_hub.inspecting.propose import Given
+    from cloud_hub.inspecting.settle import settle
     from models.families import family_named
 
-    chosen = family_named(family)
-    options = Options(tuple(a.strip() for a in axes.split(",") if a.strip()), rate, units, column_points)
-    healthy = load(data, options)
-    broken = load(faulty, options) if faulty else []
-    began = time.monotonic()
     console = Console(stderr=True)
+    given = Given(
+        family=None if family == CHOOSE else family,
+        slot=slot or None,
+        quantity=quantity or None,
+        units=units,
+        rate_hz=rate,
+        axes=tuple(a.strip() for a in axes.split(",") if a.strip()),
+        column_points=column_points,
+        mend_time=mend_time,
+    )
+    settled = settle(data, faulty or [], given)
+    show_assumptions(console, settled.inspection)
+    chosen = family_named(settled.proposal.family)
+    healthy, broken = settled.healthy, settled.faulty
+    slot = settled.proposal.slot
+    began = time.monotonic()
     with Progress(TextColumn("{task.description:<58}"), BarColumn(), TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task("starting TensorFlow", total=1.0)
 
@@ -65,8 +90,8 @@ def train(
             family=chosen,
             slot=slot,
             version=version or time.strftime("%Y%m%d.%H%M%S", time.gmtime(now_s)),
-            title=title or f"{chosen.title}, {healthy[0].rate_hz:g} Hz",
-            quantity=quantity or next(iter(chosen.quantities)),
+            title=title or settled.title,
+            quantity=settled.proposal.quantity,
             seed=seed,
             created_s=now_s,
             accept=accept,

@@ -66,7 +66,13 @@ def _build_network(keras: Any, features: int, seed: int) -> Any:  # noqa: ANN401
 FAMILY = Family(
     name="process",
     title="slow process signals together",
-    quantities={"process": ("mixed",), "temperature": ("degC", "K"), "pressure": ("bar", "Pa"), "current": ("A",)},
+    quantities={
+        "process": ("mixed",),
+        "temperature": ("degC", "K"),
+        "pressure": ("bar", "Pa"),
+        "current": ("A",),
+        "unknown": ("unknown",),
+    },
     window_for=lambda _rate_hz: (_WINDOW, 1),
     features_for=_features_for,
     build_network=_build_network,
