@@ -66,7 +66,13 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     """Per axis, for slow signals: mean, slope per window of the least-squares line, deviation about that line."""
 
 
-FeatureBlock = LogBands | EnvelopeBands | Shape | Moments
+class Levels(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="levels"):
+    """Per axis, for slow signals: mean, and log10 of the standard deviation about it."""
+
+    floor: Positive = 1e-6
+
+
+FeatureBlock = LogBands | EnvelopeBands | Shape | Moments | Levels
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,13 +156,15 @@ ScoreSpec = ResidualScore | StackedScore | RemainingLifeScore
 class CalibrationSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How a point learns its own limit from its first `windows` healthy windows: see `models.signal.calibrate`.
 
-    `shift_weight`: the weight, in windows, of the training set's feature means against the point's own.
+    `shift_weight`: the weight, in windows, of the training set's feature means against the point's own. `least_limit`:
+    no point's limit is below; 1 where the score's groups are already scaled to their limit.
     """
 
     windows: Annotated[int, msgspec.Meta(ge=8, le=100_000)]
     z: Positive
     min_spread: Positive
     shift_weight: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 8.0
+    least_limit: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
 
 
 class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,8 +173,8 @@ class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `clear_of_peak`: the alarm also ends when `clear_windows` scores in a row are under that share of the episode's peak
     (the largest of its medians over the last m scores). The machine may then have settled elsewhere: all levels are
-    multiplied by `rearm` times the median of the m scores before the end, when that is over 1, until scores are back
-    under the old `clear_level`. See `models.signal.decide`.
+    multiplied by `rearm` times the median of the last m scores, where that is over 1; the factor only falls, with that
+    median. See `models.signal.decide`.
     """
 
     n: Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -247,7 +255,7 @@ class _Peek(msgspec.Struct):
     score: _Kinds = msgspec.field(default_factory=_Kinds)
 
 
-FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments")
+FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments", "levels")
 SCORE_KINDS = ("residual", "stacked", "remaining_life")
 
 

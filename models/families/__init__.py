@@ -30,9 +30,11 @@ class Family:
     `build_network(keras, features, seed)`: an uncompiled Keras model, (features,) to (features,).
     `fit_baseline(healthy windows)`: the classical score for the same windows; `baseline_name` is for tables.
     `quantities`: the physical quantities it is meant for, with the units each may have.
-    `heads`: the ways to score that the hub tries, the best on healthy-only grounds ships: see
+    `heads`: the ways to score that the hub tries, simplest first; the best on healthy-only grounds ships: see
     `cloud_hub.training.heads`. `groups_for(input)`: axes by name of the group that they are scored with, None for all
-    features together.
+    features together. `group_z`, `healthy_alarm_share`: how many spreads from the median a group's limit is at least,
+    and how much of healthy time may be spent in alarm, by which it is raised. `slow`: process signals rather than
+    vibration, for made-up faults.
     """
 
     name: str
@@ -49,6 +51,9 @@ class Family:
     memory_budget_kb: float
     heads: tuple[Head, ...] = ("mahalanobis", "autoencoder", "ensemble")
     groups_for: Callable[[InputSpec], dict[str, list[int]] | None] = lambda _source: None
+    group_z: float = 3.5
+    healthy_alarm_share: float = 0.01
+    slow: bool = False
 
 
 def families() -> dict[str, Family]:

@@ -11,7 +11,7 @@ from typing import assert_never
 
 import numpy as np
 
-from models.bundle.manifest import EnvelopeBands, FeatureBlock, FeatureSpec, InputSpec, LogBands, Moments, Shape
+from models.bundle.manifest import EnvelopeBands, FeatureBlock, FeatureSpec, InputSpec, Levels, LogBands, Moments, Shape
 from models.errors import SignalError
 from models.signal.arrays import C64, F32
 from models.signal.envelope import EnvelopePlan
@@ -145,7 +145,22 @@ class _MomentsPlan:
         out[:, 2] = np.sqrt(np.square(residual).mean(axis=-1))
 
 
-_Plan = _LogBandsPlan | _EnvelopeBandsPlan | _ShapePlan | _MomentsPlan
+class _LevelsPlan:
+    size = 2
+
+    def __init__(self, block: Levels) -> None:
+        self._floor = np.float32(block.floor)
+
+    def describe(self, axis: int, name: str) -> list[FeatureInfo]:
+        return [FeatureInfo(axis, "mean", f"{name} mean"), FeatureInfo(axis, "spread", f"{name} spread", power=1.0)]
+
+    def fill(self, work: _Work, out: F32) -> None:
+        out[:, 0] = work.mean[:, 0]
+        np.log10(np.square(work.rows - work.mean).mean(axis=-1) + np.square(self._floor), out=out[:, 1])
+        out[:, 1] *= np.float32(0.5)
+
+
+_Plan = _LogBandsPlan | _EnvelopeBandsPlan | _ShapePlan | _MomentsPlan | _LevelsPlan
 
 
 def _plan(block: FeatureBlock, source: InputSpec) -> _Plan:
@@ -158,6 +173,8 @@ def _plan(block: FeatureBlock, source: InputSpec) -> _Plan:
             return _ShapePlan(block)
         case Moments():
             return _MomentsPlan(source.window)
+        case Levels():
+            return _LevelsPlan(block)
     assert_never(block)
 
 
@@ -210,7 +227,7 @@ class FeatureExtractor:
             for plan in self._plans:
                 plan.fill(work, out[start : start + self._rows, at : at + plan.size])
                 at += plan.size
-        return out.reshape(len(windows), -1)
+        return out.reshape(len(windows), self._axes * self._width)
 
     def _prepare(self, rows: F32) -> _Work:
         count = len(rows)
