@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cloud_hub.cli._common import JsonOption
 from cloud_hub.errors import DataError
+
+if TYPE_CHECKING:
+    from cloud_hub.data.clips import Clips
 
 _DATA_HELP = "A file (CSV, Parquet, WAV, npz) or folder; FILE@0.0-0.6 is its first 60 %. May be repeated."
 
@@ -48,8 +51,9 @@ def train(
     from models.families import family_named
 
     chosen = family_named(family)
+    clips = _clips(data, chosen.name, faulty)
     options = Options(tuple(a.strip() for a in axes.split(",") if a.strip()), rate, units, column_points)
-    healthy = load(data, options)
+    healthy = [] if clips else load(data, options)
     broken = load(faulty, options) if faulty else []
     began = time.monotonic()
     console = Console(stderr=True)
@@ -57,6 +61,7 @@ def train(
         task = bar.add_task("starting TensorFlow", total=1.0)
 
         from cloud_hub.report.render import render_report
+        from cloud_hub.training.clips import train_clips
         from cloud_hub.training.train import Order
         from cloud_hub.training.train import train as run
 
@@ -65,13 +70,17 @@ def train(
             family=chosen,
             slot=slot,
             version=version or time.strftime("%Y%m%d.%H%M%S", time.gmtime(now_s)),
-            title=title or f"{chosen.title}, {healthy[0].rate_hz:g} Hz",
+            title=title or (chosen.title if clips else f"{chosen.title}, {healthy[0].rate_hz:g} Hz"),
             quantity=quantity or next(iter(chosen.quantities)),
             seed=seed,
             created_s=now_s,
             accept=accept,
         )
-        trained = run(order, healthy, broken, lambda what, share: bar.update(task, description=what, completed=share))
+
+        def say(what: str, share: float) -> None:
+            bar.update(task, description=what, completed=share)
+
+        trained = train_clips(order, clips, say) if clips else run(order, healthy, broken, say)
         page = render_report(trained)
     train_s = time.monotonic() - began
     report = report or out.with_suffix(".html")
@@ -106,3 +115,24 @@ def train(
         f"AUC float {auc.real:.4f}  int8 {auc.int8:.4f}  {trained.evaluation.baseline_name} {auc.baseline:.4f}   "
         f"false alarms on held-out healthy data: {trained.evaluation.false_alarms}\n{out}  {report}"
     )
+
+
+def _clips(data: list[str], family: str, faulty: list[str] | None) -> Clips | None:
+    """Clips of log-mel frames, when that is what the files are; None: recordings."""
+    from cloud_hub.data.clips import holds_clips, load_clips, pool_clips
+
+    files = [Path(one) for one in data]
+    found = [holds_clips(path) for path in files]
+    if not any(found):
+        return None
+    if not all(found):
+        raise DataError(
+            f"{files[found.index(False)]}: expected log-mel clips as in {files[found.index(True)]}, got none"
+        )
+    if family != "melspectrum":
+        raise DataError(f"{files[0]}: log-mel clips are for --family melspectrum, got {family}")
+    if faulty:
+        raise DataError(
+            "--faulty: clips are trained with made-up faults; score labelled ones by `evaluate bundle --clips`"
+        )
+    return pool_clips([load_clips(path, labels=False) for path in files])

@@ -10,8 +10,11 @@ i * hop + n_fft, which is what the benchmark's inner frames are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from models.bundle.manifest import ClipStatistic
 from models.errors import SignalError
 from models.signal.arrays import F32, F64
 from models.signal.spectrum import hann, rfft32, squares_in_place
@@ -103,7 +106,8 @@ class MelPlan:
         window's features do not depend on what else is in it.
         """
         out = np.empty((len(rows), self.frames, self.mels), np.float32)
-        for row, energy in zip(rows, out, strict=True):
+        for i, row in enumerate(rows):
+            energy: F32 = out[i]
             pieces = np.lib.stride_tricks.sliding_window_view(row, self._n_fft)[:: self._hop][: self.frames]
             np.multiply(pieces, self._taper, out=self._tapered)
             squares = squares_in_place(rfft32(self._tapered, self._spectrum))
@@ -113,3 +117,96 @@ class MelPlan:
             np.log10(energy, out=energy)
             energy *= np.float32(10.0)
         return out
+
+
+_HIGH_SHARE = 0.1
+_LEAST_DB = 1e-3  # below a clip has no movement: silence
+
+
+class ClipStatistics:
+    """What the frames of a clip come to: one row of features per clip, whatever the number of frames.
+
+    `size`: features. `parts`: for each feature the statistic's kind, its index in it, and the first and last band that
+    it is made of (None: of all, a cepstral coefficient).
+
+    Raises (when made): SignalError: a size that does not divide the bands, or more coefficients than bands.
+    """
+
+    def __init__(self, statistics: Sequence[ClipStatistic], mels: int) -> None:
+        self._statistics = tuple(statistics)
+        self._mels = mels
+        self.parts: list[tuple[str, int, tuple[int, int] | None]] = []
+        coefficients = 0
+        for statistic in self._statistics:
+            size = statistic.size
+            if statistic.kind.startswith("cepstral"):
+                if size > mels:
+                    raise SignalError(f"log-mel, {statistic.kind}: {size} coefficients of {mels} bands")
+                coefficients = max(coefficients, size)
+                self.parts += [(statistic.kind, i, None) for i in range(size)]
+            else:
+                if mels % size:
+                    raise SignalError(
+                        f"log-mel, {statistic.kind}: expected a size that divides {mels} bands, got {size}"
+                    )
+                run = mels // size
+                self.parts += [(statistic.kind, i, (i * run, (i + 1) * run - 1)) for i in range(size)]
+        self.size = len(self.parts)
+        self._cosines = _cosine_transform(mels, coefficients)
+
+    def __call__(self, frames: F32) -> F32:
+        """Features (k, size) of decibels (k, frames, mels), at least 2 frames.
+
+        Raises: SignalError: another shape.
+        """
+        if frames.ndim != 3 or frames.shape[1] < 2 or frames.shape[2] != self._mels:
+            raise SignalError(f"log-mel clips: expected (k, at least 2, {self._mels}), got {frames.shape}")
+        cepstra = frames @ self._cosines
+        out = []
+        for statistic in self._statistics:
+            match statistic.kind:
+                case "mean":
+                    found = _pooled(frames.mean(axis=1), statistic.size)
+                case "high":
+                    most = max(1, int(frames.shape[1] * _HIGH_SHARE))
+                    largest = np.partition(frames, -most, axis=1)[:, -most:]
+                    largest.sort(axis=1)  # one order of summation, whatever the partition left
+                    found = _pooled(largest.mean(axis=1), statistic.size)
+                case "deviation":
+                    found = _pooled(_log_deviation(frames), statistic.size)
+                case "change":
+                    found = _pooled(_log_change(frames), statistic.size)
+                case "cepstral_deviation":
+                    found = _log_deviation(cepstra[:, :, : statistic.size])
+                case "cepstral_change":
+                    found = _log_change(cepstra[:, :, : statistic.size])
+            out.append(found)
+        return np.concatenate(out, axis=1).astype(np.float32, copy=False)
+
+
+def _cosine_transform(mels: int, coefficients: int) -> F32:
+    """The first columns of the orthonormal DCT-II, (mels, coefficients) (Ahmed, Natarajan & Rao 1974)."""
+    columns: F64 = np.cos(np.pi * (np.arange(mels)[:, None] + 0.5) * np.arange(coefficients) / mels) * np.sqrt(
+        2.0 / mels
+    )
+    columns[:, :1] *= np.sqrt(0.5)
+    cosines: F32 = columns.astype(np.float32)
+    return cosines
+
+
+def _pooled(bands: F32, size: int) -> F32:
+    if bands.shape[1] == size:
+        return bands
+    pooled: F32 = bands.reshape(len(bands), size, -1).mean(axis=2)
+    return pooled
+
+
+def _log_deviation(frames: F32) -> F32:
+    found: F32 = np.log10(np.maximum(frames.std(axis=1), np.float32(_LEAST_DB)))
+    return found
+
+
+def _log_change(frames: F32) -> F32:
+    steps = np.diff(frames, axis=1)
+    found: F32 = np.log10(np.maximum(np.sqrt(np.square(steps).mean(axis=1)), np.float32(_LEAST_DB)))
+    return found
