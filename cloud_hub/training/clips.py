@@ -104,7 +104,7 @@ def train_clips(order: Order, clips: Clips, say: Say) -> Trained:
 
 
 def clip_input(frames: int, mels: int, quantity: str) -> tuple[InputSpec, FeatureSpec]:
-    """What a gateway has to hear to compute such clips: sound at the benchmark's rate, as many frames, at most `FRAMES`."""
+    """What a gateway hears to compute such clips: sound at the benchmark's rate, as many frames, at most `FRAMES`."""
     window = samples_of(min(frames, FRAMES))
     source = InputSpec(
         quantity=quantity, units=UNITS, axes=["sound"], rate_hz=RATE_HZ, window=window, hop=max(1, window // 4)

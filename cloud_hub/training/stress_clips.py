@@ -33,6 +33,7 @@ def _faulty(clip: F64, kind: str, strength: float, usual: tuple[float, float], r
     """One clip (frames, mels) with a fault. `usual`: spread of levels between clips, and within one, in decibels."""
     between, within = usual
     frames, mels = clip.shape
+    beat: F64
     where = _bump(mels, rng.uniform(0.01, 0.12), rng)
     level = clip.mean(axis=0)
     added: F64
@@ -46,7 +47,8 @@ def _faulty(clip: F64, kind: str, strength: float, usual: tuple[float, float], r
             beat = np.sin(2 * np.pi * rng.uniform(0.01, 0.3) * np.arange(frames) + rng.uniform(0, 2 * np.pi))
             added = strength * within * beat[:, None] * where
         case "clicks":
-            hit = rng.uniform(0.5, 1.5, frames) * (rng.random(frames) < rng.uniform(0.03, 0.25))
+            often = rng.uniform(0.03, 0.25)
+            hit: F64 = np.where(rng.random(frames) < often, rng.uniform(0.5, 1.5, frames), 0.0)
             added = 2.0 * strength * within * hit[:, None] * where
         case "missing":
             added = -1.5 * strength * between * _bump(mels, 0.012, rng)

@@ -199,6 +199,8 @@ def manifest_for(
             accepted=order.accept,
         ),
     )
+    if not prepared.points:  # trained from clips, which say nothing of how long a point may take to calibrate
+        return manifest
     return calibrated_on(manifest, min(len(point.history) for point in prepared.points))
 
 

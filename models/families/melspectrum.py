@@ -3,9 +3,9 @@
 The benchmark's network reconstructs five frames of 128 bands and averages 196 squared errors. Here a window is the
 whole clip (200 frames, 6.4 s at 16 kHz) and the network sees what the frames come to: the mean level of each band,
 which carries the spectrum; the loudest tenth, for what comes now and then; and how fast levels move, per group of bands
-and for the spectrum's shape as a whole. Means over 200 frames wander far less than five frames do, and how a sound moves
-(a beat, a rattle, a knock once a turn) is in no single short window. All but the means is kept coarse on purpose: 128
-noisy numbers more would drown them when there are as few as 160 clips.
+and for the spectrum's shape as a whole. Means over 200 frames wander far less than five frames do, and how a sound
+moves (a beat, a rattle, a knock once a turn) is in no single short window. All but the means is kept coarse on purpose:
+128 noisy numbers more would drown them when there are as few as 160 clips.
 """
 
 from __future__ import annotations
