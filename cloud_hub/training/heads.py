@@ -6,7 +6,8 @@ family's own network. `ensemble`: Gaussian and autoencoder side by side in one n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ from models.signal.score import Network
 _UPPER = 0.9
 _UPPER_Z = 1.2816  # of a normal distribution
 _LEAST_SPREAD = 0.1
-_Z_STEP, _Z_MOST = 0.25, 8.0
+_Z_LEAST, _Z_STEP, _Z_MOST = 3.0, 0.25, 8.0
 _STATES = (2, 3, 4, 6)
 _LEAST_GAIN = 0.02  # of mean energy: a further state that saves less follows noise
 
@@ -127,7 +128,7 @@ def _gaussian(head: Head, density: Density, prepared: Prepared, family: Family) 
         z = prepared.z_train.astype(np.float64)
         shrinkage = pick_shrinkage(z, prepared.group_features(), prepared.guard)
         left_out = left_out_distances(z, prepared.group_features(), shrinkage, prepared.guard)
-        groups = _groups(prepared, scales_of(left_out, family))
+        groups = _groups(prepared, scales_of(left_out, list(prepared.groups), family))
     ones = [1.0] * features * len(biases)
     score: ScoreSpec = (
         StackedScore(members=len(biases), join="nearest", groups=groups, weights=ones)
@@ -140,23 +141,26 @@ def _gaussian(head: Head, density: Density, prepared: Prepared, family: Family) 
 # ----------------------------------------------------------------------------------------------------------- groups
 
 
-def scales_of(healthy: F64, family: Family) -> F64:
+def scales_of(healthy: F64, names: Sequence[str], family: Family) -> F64:
     """What counts as 1 for each group, from scores of healthy rows that the model has not seen, (k, groups).
 
-    In the log of the score: median + z * spread, the spread that of the upper half, which is the side that alarms. One
-    z for all groups: from the family's own upwards, the smallest with which the whole decision machine, hysteresis
-    included, spends at most the family's share of these rows in alarm.
+    In the log of the score: median + z * spread, the spread that of the upper half, which is the side that alarms. Each
+    group has its own z: from the family's upwards, the smallest with which the whole decision machine, hysteresis
+    included, spends at most the family's share of these rows in alarm. (One z for all would let the most restless group
+    blind the others.)
     """
     logs = np.log(np.maximum(healthy, 1e-12))
     centre = np.median(logs, axis=0)
     spread = np.maximum((np.quantile(logs, _UPPER, axis=0) - centre) / _UPPER_Z, _LEAST_SPREAD)
-    z = family.group_z
-    while z < _Z_MOST:
-        joined = np.exp(logs - centre - z * spread).max(axis=1)
-        if time_in_alarm(joined, family.decision) <= family.healthy_alarm_share:
-            break
-        z += _Z_STEP
-    scales: F64 = np.exp(centre + z * spread)
+    scales = np.empty(logs.shape[1])
+    for group, name in enumerate(names):
+        z = family.group_z.get(name, _Z_LEAST)
+        while z < _Z_MOST:
+            scores = np.exp(logs[:, group] - centre[group] - z * spread[group])
+            if time_in_alarm(scores, family.decision) <= family.healthy_alarm_share:
+                break
+            z += _Z_STEP
+        scales[group] = math.exp(centre[group] + z * spread[group])
     return scales
 
 
@@ -174,7 +178,7 @@ def _scaled_groups(prepared: Prepared, family: Family, energy: Callable[[F32], F
     if not prepared.groups:
         return []
     rows = prepared.z_held_out if len(prepared.z_held_out) >= 8 else prepared.z_train
-    return _groups(prepared, scales_of(energy(rows), family))
+    return _groups(prepared, scales_of(energy(rows), list(prepared.groups), family))
 
 
 def _groups(prepared: Prepared, scales: F64) -> list[ScoreGroup]:

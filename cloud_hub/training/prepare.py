@@ -76,9 +76,9 @@ def prepare(recordings: list[Recording], family: Family, quantity: str, held_out
     source = InputSpec(
         quantity=quantity, units=first.units, axes=list(first.axes), rate_hz=first.rate_hz, window=window, hop=hop
     )
-    spec = family.features_for(source)
-    extract = FeatureExtractor(spec, source)
     points = _split(recordings, window, hop, held_out)
+    spec = family.fit_features(family.features_for(source), np.concatenate([point.train for point in points]))
+    extract = FeatureExtractor(spec, source)
     rows = [extract(point.train) for point in points]
     means: list[F64] = [r.mean(axis=0, dtype=np.float64) for r in rows]
     mean = np.mean(means, axis=0)

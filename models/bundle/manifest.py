@@ -67,9 +67,13 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
 
 
 class Levels(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="levels"):
-    """Per axis, for slow signals: mean, and log10 of the standard deviation about it."""
+    """Per axis, for slow signals: mean, and log10 of sqrt(variance + floor^2). `floors`: one per axis, in its unit.
 
-    floor: Positive = 1e-6
+    A coarse sensor repeats one value for a whole window: without a floor of the size of its usual deviation the
+    logarithm then falls to minus infinity, and such windows, not the machine, decide how wide "healthy" is.
+    """
+
+    floors: Annotated[list[Positive], msgspec.Meta(min_length=1, max_length=MAX_AXES)]
 
 
 class ClipStatistic(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,7 +200,7 @@ class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     to `ok` when `clear_windows` scores in a row are under `clear_level`. `warn` likewise over `warn_level`.
 
     `clear_of_peak`: the alarm also ends when `clear_windows` scores in a row are under that share of the episode's peak
-    (the largest of its medians over the last m scores). The machine may then have settled elsewhere: all levels are
+    (the largest of its medians over the last `peak_windows` scores). The machine may then have settled elsewhere: all levels are
     multiplied by `rearm` times the median of the last m scores, where that is over 1; the factor only falls, with that
     median. See `models.signal.decide`.
     """
@@ -208,6 +212,7 @@ class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     clear_level: Positive = 0.7
     clear_windows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10
     clear_of_peak: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+    peak_windows: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 6
     rearm: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 1.5
 
 
@@ -335,6 +340,11 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
             f"{where}: one number of features is expected everywhere, and {members or 'one value instead of'} times as "
             f"many outputs, got {sizes | outputs}"
         )
+    for block in manifest.features.blocks:
+        if isinstance(block, Levels) and len(block.floors) != len(manifest.input.axes):
+            raise BundleFormatError(
+                f"{where}, features: levels has {len(block.floors)} floors for {len(manifest.input.axes)} axes"
+            )
     if isinstance(score, StackedScore):
         _check_groups(score.groups, features, where)
     if manifest.input.hop > manifest.input.window:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
 from models.bundle.manifest import CalibrationSpec, DecisionSpec, FeatureSpec, InputSpec, Levels
 from models.families import Family, dense_autoencoder
+from models.signal.arrays import F32
 from models.signal.baselines import fit_t2_q
 
 _WINDOW = 16
@@ -22,6 +25,9 @@ _KINDS = {
     "thermal": r"temp|therm|heat|cool",
     "speed": r"speed|rpm|freq|rotat",
 }
+# How far each kind may be from its median, in spreads of some minutes of training: over longer times healthy heat
+# wanders far, currents and voltages hardly at all. See DECISIONS.md, 24.
+_SPREADS = {"electrical": 2.0, "hydraulic": 3.25, "vibration": 4.75, "thermal": 5.75}
 
 
 def kind_of(axis: str) -> str:
@@ -36,8 +42,16 @@ def _groups_for(source: InputSpec) -> dict[str, list[int]]:
     return groups
 
 
-def _features_for(_source: InputSpec) -> FeatureSpec:
-    return FeatureSpec(detrend="none", blocks=[Levels()])
+def _features_for(source: InputSpec) -> FeatureSpec:
+    return FeatureSpec(detrend="none", blocks=[Levels(floors=[1e-6] * len(source.axes))])
+
+
+def _fit_features(_spec: FeatureSpec, healthy: F32) -> FeatureSpec:
+    """Floors of half the usual deviation within a window; of a signal that hardly ever moves, its usual step."""
+    deviation = healthy.std(axis=1, dtype=np.float64)  # (k, axes)
+    usual = np.median(deviation, axis=0)
+    usual = np.where(usual > 0.0, usual, deviation.mean(axis=0))
+    return FeatureSpec(detrend="none", blocks=[Levels(floors=np.maximum(0.5 * usual, 1e-6).tolist())])
 
 
 def _build_network(keras: Any, features: int, seed: int) -> Any:  # noqa: ANN401 - Keras is the hub's
@@ -61,11 +75,14 @@ FAMILY = Family(
         alarm_level=1.0,
         clear_level=0.9,
         clear_windows=4,
-        clear_of_peak=0.7,
-        rearm=2.0,
+        clear_of_peak=0.6,
+        peak_windows=32,
+        rearm=1.3,
     ),
     window_budget_us=10_000.0,
     memory_budget_kb=4_096.0,
     groups_for=_groups_for,
     slow=True,
+    group_z=_SPREADS,
+    fit_features=_fit_features,
 )

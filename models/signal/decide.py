@@ -24,7 +24,8 @@ Change = Literal["raised", "cleared"]
 class DecisionState:
     """The last m scores (fewer at the start), newest last; the verdict; how long it has been quiet.
 
-    `fallen`: scores in a row under their share of the peak. `peak`: largest median of the last m in this alarm.
+    `fallen`: scores in a row under their share of the peak. `peak`: largest median of `episode`, the scores since the
+    alarm was raised, at most `peak_windows`: long enough that an overshoot at the onset is not taken for the level.
     `armed`: what all levels are multiplied by, 1 unless the machine has settled elsewhere after an alarm.
     """
 
@@ -33,6 +34,7 @@ class DecisionState:
     quiet: int = 0
     fallen: int = 0
     peak: float = 0.0
+    episode: tuple[float, ...] = ()
     armed: float = 1.0
 
 
@@ -51,7 +53,7 @@ def decide(state: DecisionState, score: float, spec: DecisionSpec) -> tuple[Deci
     if state.verdict == "alarm":
         return _in_alarm(state, recent, quiet, spec)
     if _over(recent, spec.alarm_level * armed) >= spec.n:
-        return DecisionState(recent, "alarm", 0, 0, median(recent), armed), "raised"
+        return DecisionState(recent, "alarm", 0, 0, median(recent), recent, armed), "raised"
     if armed > 1.0 or _over(recent, spec.warn_level) >= spec.n:
         return DecisionState(recent, "warn", quiet, armed=armed), None
     if state.verdict == "warn" and quiet < spec.clear_windows:
@@ -66,13 +68,13 @@ def _in_alarm(
         return DecisionState((), "warn" if state.armed > 1.0 else "ok", 0, armed=state.armed), "cleared"
     if spec.clear_of_peak is None:
         return replace(state, recent=recent, quiet=quiet), None
-    level = median(recent)
-    peak = max(state.peak, level)
+    episode = (*state.episode, recent[-1])[-spec.peak_windows :]
+    peak = max(state.peak, median(episode))
     fallen = state.fallen + 1 if recent[-1] < spec.clear_of_peak * peak else 0
     if fallen >= spec.clear_windows:
-        armed = max(1.0, spec.rearm * level)
+        armed = max(1.0, spec.rearm * median(recent))
         return DecisionState((), "warn" if armed > 1.0 else "ok", 0, armed=armed), "cleared"
-    return replace(state, recent=recent, quiet=quiet, fallen=fallen, peak=peak), None
+    return replace(state, recent=recent, quiet=quiet, fallen=fallen, peak=peak, episode=episode), None
 
 
 def _over(recent: tuple[float, ...], level: float) -> int:
