@@ -78,8 +78,8 @@ class Levels(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="l
 
 class ClipStatistic(msgspec.Struct, frozen=True, kw_only=True):
     """One statistic of a window's log-mel frames, `size` features. Over the frames, per band: `mean`; `high`, the mean
-    of the largest tenth; log10 of the standard deviation (`deviation`) and of the root mean square step from frame to
-    frame (`change`). Runs of neighbouring bands are averaged down to `size`, which divides the number of bands. For
+    of the largest tenth; 20 log10 of the standard deviation (`deviation`) and of the root mean square step between
+    frames (`change`). Runs of neighbouring bands are averaged down to `size`, which divides the number of bands. For
     `cepstral_deviation` and `cepstral_change` the same of the first `size` coefficients of each frame's cosine
     transform.
     """

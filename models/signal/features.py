@@ -201,9 +201,9 @@ class _LogMelPlan:
             else FeatureInfo(
                 axis,
                 f"mel_{kind}",
-                f"{name} {kind} {self._edges[bands[0]]:.0f}-{self._edges[bands[1] + 1]:.0f} Hz",
+                f"{name} {kind} {self._edges[bands[0]]:.0f}-{self._edges[bands[1] + 2]:.0f} Hz",
                 float(self._edges[bands[0]]),
-                float(self._edges[bands[1] + 1]),
+                float(self._edges[bands[1] + 2]),
                 power=20.0 if kind in ("mean", "high") else None,  # decibels
             )
             for kind, index, bands in self._statistics.parts

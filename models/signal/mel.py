@@ -202,11 +202,16 @@ def _pooled(bands: F32, size: int) -> F32:
 
 
 def _log_deviation(frames: F32) -> F32:
-    found: F32 = np.log10(np.maximum(frames.std(axis=1), np.float32(_LEAST_DB)))
-    return found
+    return _decibels(frames.std(axis=1))
 
 
 def _log_change(frames: F32) -> F32:
     steps = np.diff(frames, axis=1)
-    found: F32 = np.log10(np.maximum(np.sqrt(np.square(steps).mean(axis=1)), np.float32(_LEAST_DB)))
+    return _decibels(np.sqrt(np.square(steps).mean(axis=1)))
+
+
+def _decibels(movement: F32) -> F32:
+    """20 log10, so that all statistics wander by numbers of one size: a floor under spreads is relative to the others."""
+    found: F32 = np.log10(np.maximum(movement, np.float32(_LEAST_DB)))
+    found *= np.float32(20.0)
     return found
