@@ -8,7 +8,7 @@ import numpy as np
 
 from cloud_hub.data.recording import Recording, check_alike
 from cloud_hub.errors import DataError
-from models.bundle.manifest import FeatureSpec, InputSpec, Normalisation
+from models.bundle.manifest import FeatureSpec, InputSpec, Levels, Normalisation
 from models.families import Family
 from models.signal.arrays import F32, F64, Ints
 from models.signal.features import FeatureExtractor
@@ -49,7 +49,7 @@ class Prepared:
     groups: dict[str, list[int]] | None
     """Features by the name of the group that they are scored with."""
     guard: int
-    """How many rows of `z_train` share samples with one of them, on either side."""
+    """How many rows of `z_train` share much with one of them, on either side."""
 
     def group_features(self) -> list[Ints]:
         """The features of each group; one of all features when there are no groups."""
@@ -99,8 +99,13 @@ def prepare(recordings: list[Recording], family: Family, quantity: str, held_out
         z_train=(centred / scale).astype(np.float32),
         z_held_out=(later / scale).astype(np.float32),
         groups=groups or None,
-        guard=-(-window // max(1, hop // _TRAIN_HOP_DIVISOR)),
+        guard=-(-_judged(spec, window) // max(1, hop // _TRAIN_HOP_DIVISOR)),
     )
+
+
+def _judged(spec: FeatureSpec, window: int) -> int:
+    """How many of a window's samples its features are mainly made of."""
+    return min([window, *(block.span for block in spec.blocks if isinstance(block, Levels))])
 
 
 def _split(recordings: list[Recording], window: int, hop: int, share: float) -> list[PointData]:

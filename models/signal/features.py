@@ -164,17 +164,25 @@ class _LevelsPlan:
     def __init__(self, block: Levels, source: InputSpec) -> None:
         if len(block.floors) != len(source.axes):
             raise SignalError(f"levels: expected a floor for each of {len(source.axes)} axes, got {len(block.floors)}")
+        self._span = block.span
         self._floor_squares = np.square(np.asarray(block.floors, np.float32))
+        self._drifting = np.zeros(len(source.axes), bool)
+        self._drifting[block.drifting] = True
 
     def describe(self, axis: int, name: str) -> list[FeatureInfo]:
-        return [FeatureInfo(axis, "mean", f"{name} mean"), FeatureInfo(axis, "spread", f"{name} spread", power=1.0)]
+        what = "change" if self._drifting[axis] else "mean"
+        return [FeatureInfo(axis, what, f"{name} {what}"), FeatureInfo(axis, "spread", f"{name} spread", power=1.0)]
 
     def fill(self, work: _Work, out: F32) -> None:
-        out[:, 0] = work.mean[:, 0]
         axes = (work.first + np.arange(len(work.rows))) % len(self._floor_squares)
-        variance = np.square(work.rows - work.mean).mean(axis=-1) + self._floor_squares[axes]
-        np.log10(variance, out=out[:, 1])
+        late = work.rows[:, -self._span :]
+        mean = late.mean(axis=-1)
+        np.log10(np.square(late - mean[:, None]).mean(axis=-1) + self._floor_squares[axes], out=out[:, 1])
         out[:, 1] *= np.float32(0.5)
+        drifting = np.flatnonzero(self._drifting[axes])
+        if len(drifting):
+            mean[drifting] -= work.rows[drifting, : -self._span].mean(axis=-1)
+        out[:, 0] = mean
 
 
 class _LogMelPlan:
