@@ -267,4 +267,8 @@ def _duplicates(x: F32) -> Leak:
     repeated = len(x) - len({hashlib.sha256(clip.tobytes()).digest() for clip in x})
     if not repeated:
         return Leak(check="clips", finding="no clip comes twice")
-    return Leak(check="clips", finding=f"{repeated} of {len(x)} clips are copies of another", serious=repeated > _MAX_COPIES * len(x))
+    return Leak(
+        check="clips",
+        finding=f"{repeated} of {len(x)} clips are copies of another",
+        serious=repeated > _MAX_COPIES * len(x),
+    )
