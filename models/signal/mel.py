@@ -211,7 +211,7 @@ def _log_change(frames: F32) -> F32:
 
 
 def _decibels(movement: F32) -> F32:
-    """20 log10, so that all statistics wander by numbers of one size: a floor under spreads is relative to the others."""
+    """20 log10, so that all statistics wander alike: the floor under spreads is relative to the others."""
     found: F32 = np.log10(np.maximum(movement, np.float32(_LEAST_DB)))
     found *= np.float32(20.0)
     return found
