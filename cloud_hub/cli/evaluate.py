@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cloud_hub.cli._common import JsonOption
-from cloud_hub.cli._evaluate_network import network
+from cloud_hub.cli._evaluate_bundle import bundle
 from cloud_hub.cli._evaluate_cwru import cwru
+from cloud_hub.cli._evaluate_nab import nab
+from cloud_hub.cli._evaluate_network import network
+from cloud_hub.cli._evaluate_skab import skab
 
 if TYPE_CHECKING:
     from cloud_hub.evaluate.recordings import RecordingsResult
@@ -22,7 +25,10 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Score bundles on recordings, through the gateway's own code.")
     group.command("recordings")(recordings)
     group.command("network")(network)
+    group.command("skab")(skab)
+    group.command("nab")(nab)
     group.command("cwru")(cwru)
+    group.command("bundle")(bundle)
     app.add_typer(group, name="evaluate")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,16 @@ from cloud_hub.cli._common import JsonOption
 from cloud_hub.cli._inspection import show_assumptions
 from cloud_hub.errors import DataError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cloud_hub.data.clips import Clips
+    from cloud_hub.data.recording import Recording
+    from cloud_hub.inspecting.propose import Given
+    from cloud_hub.inspecting.settle import Settled
+
 CHOOSE = "choose"
+CLIPS_FAMILY, CLIPS_SLOT = "melspectrum", "sound"
 _DATA_HELP = "A file (CSV, Parquet, WAV, npz) or folder; FILE@0.0-0.6 is its first 60 %. May be repeated."
 
 
@@ -45,6 +54,7 @@ def train(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 1,
+    seeds: Annotated[int, typer.Option(help="Trainings, to see how steady the result is.", min=1, max=100)] = 5,
     accept: Annotated[str | None, typer.Option(help="Ship although a gate fails, and why; it is recorded.")] = None,
     report: Annotated[Path | None, typer.Option(help="HTML report; default: beside the bundle.")] = None,
     json_file: JsonOption = None,
@@ -58,7 +68,6 @@ def train(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from cloud_hub.inspecting.propose import Given
-    from cloud_hub.inspecting.settle import settle
     from models.families import family_named
 
     console = Console(stderr=True)
@@ -72,16 +81,16 @@ def train(
         column_points=column_points,
         mend_time=mend_time,
     )
-    settled = settle(data, faulty or [], given)
-    show_assumptions(console, settled.inspection)
-    chosen = family_named(settled.proposal.family)
-    healthy, broken = settled.healthy, settled.faulty
-    slot = settled.proposal.slot
+    clips = _clips(data, family, faulty)
+    settled = None if clips else _settle(data, faulty or [], given, console)
+    chosen = family_named(settled.proposal.family if settled else CLIPS_FAMILY)
+    slot = settled.proposal.slot if settled else slot or CLIPS_SLOT
     began = time.monotonic()
     with Progress(TextColumn("{task.description:<58}"), BarColumn(), TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task("starting TensorFlow", total=1.0)
 
         from cloud_hub.report.render import render_report
+        from cloud_hub.training.clips import train_clips
         from cloud_hub.training.train import Order
         from cloud_hub.training.train import train as run
 
@@ -90,13 +99,18 @@ def train(
             family=chosen,
             slot=slot,
             version=version or time.strftime("%Y%m%d.%H%M%S", time.gmtime(now_s)),
-            title=title or settled.title,
-            quantity=settled.proposal.quantity,
+            title=title or (settled.title if settled else chosen.title),
+            quantity=settled.proposal.quantity if settled else quantity or next(iter(chosen.quantities)),
             seed=seed,
             created_s=now_s,
             accept=accept,
+            seeds=seeds,
         )
-        trained = run(order, healthy, broken, lambda what, share: bar.update(task, description=what, completed=share))
+
+        def say(what: str, share: float) -> None:
+            bar.update(task, description=what, completed=share)
+
+        trained = train_clips(order, clips, say) if clips else run(order, *_recordings(settled), say)
         page = render_report(trained)
     train_s = time.monotonic() - began
     report = report or out.with_suffix(".html")
@@ -132,3 +146,36 @@ def train(
         f"AUC float {auc.real:.4f}  int8 {auc.int8:.4f}  {trained.evaluation.baseline_name} {auc.baseline:.4f}   "
         f"false alarms on held-out healthy data: {trained.evaluation.false_alarms}\n{out}  {report}"
     )
+
+
+def _settle(data: list[str], faulty: list[str], given: Given, console: Console) -> Settled:
+    from cloud_hub.inspecting.settle import settle
+
+    settled = settle(data, faulty, given)
+    show_assumptions(console, settled.inspection)
+    return settled
+
+
+def _recordings(settled: Settled | None) -> tuple[list[Recording], list[Recording]]:
+    return (settled.healthy, settled.faulty) if settled else ([], [])
+
+
+def _clips(data: list[str], family: str, faulty: list[str] | None) -> Clips | None:
+    """Clips of log-mel frames, when that is what the files are; None: recordings."""
+    from cloud_hub.data.clips import holds_clips, load_clips, pool_clips
+
+    files = [Path(one) for one in data]
+    found = [holds_clips(path) for path in files]
+    if not any(found):
+        return None
+    if not all(found):
+        raise DataError(
+            f"{files[found.index(False)]}: expected log-mel clips as in {files[found.index(True)]}, got none"
+        )
+    if family not in {CHOOSE, CLIPS_FAMILY}:
+        raise DataError(f"{files[0]}: log-mel clips are for --family {CLIPS_FAMILY}, got {family}")
+    if faulty:
+        raise DataError(
+            "--faulty: clips are trained with made-up faults; score labelled ones by `evaluate bundle --clips`"
+        )
+    return pool_clips([load_clips(path, labels=False) for path in files])

@@ -22,7 +22,7 @@ def roc_auc(healthy: F64, faulty: F64) -> float:
     return float(u / (len(healthy) * len(faulty)))
 
 
-def partial_auc(healthy: F64, faulty: F64, max_false: float) -> float:
+def partial_auc(healthy: F64, faulty: F64, max_false: float = 0.1) -> float:
     """Area under the ROC curve up to a false-alarm rate, scaled so that chance is 0.5 and perfection 1.
 
     Source: McClish, "Analyzing a portion of the ROC curve", Medical Decision Making 9 (1989), as DCASE challenges use

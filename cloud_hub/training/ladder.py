@@ -143,6 +143,21 @@ def int8_rungs(
             return
 
 
+RUNG_AUC_LOSS = 0.003
+
+
+def rung_row(name: str, model: bytes, loss: float) -> Rung:
+    """One rung judged by the AUC that it loses against float."""
+    why_not = "" if loss <= RUNG_AUC_LOSS else f"loses {loss:.4f} of AUC, at most {RUNG_AUC_LOSS} is wanted"
+    return Rung(name=name, bytes=len(model), passed=not why_not, why_not=why_not, labelled_auc_loss=loss)
+
+
+def best_rung(tried: list[Rung], models: list[bytes]) -> Quantised:
+    """The first rung that passed, else the one that loses least."""
+    at = min(range(len(tried)), key=lambda i: (not tried[i].passed, tried[i].labelled_auc_loss or 0.0))
+    return Quantised(models[at], tried[at].name, tried[at].passed, tried)
+
+
 class _Ladder:
     """What the rungs share: rows to fit to, units to judge on, the float graph; each made when first needed."""
 

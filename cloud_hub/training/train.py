@@ -17,7 +17,7 @@ from cloud_hub.runtime import Int8Model
 from cloud_hub.training.checks import leaks
 from cloud_hub.training.documents import model_card, sbom
 from cloud_hub.training.heads import FittedHead
-from cloud_hub.training.ladder import Quantised, Rung, int8_rungs
+from cloud_hub.training.ladder import Quantised, Rung, best_rung, int8_rungs, rung_row
 from cloud_hub.training.measure import MAHALANOBIS, Evaluation, calibrated_on, evaluate
 from cloud_hub.training.pick import made_up, pick_head, pipeline_auc, steadiness
 from cloud_hub.training.prepare import Prepared, prepare
@@ -31,7 +31,6 @@ from models.signal.score import Network, Scorer
 from models.signal.windows import cut_windows
 
 MAX_AUC_LOSS = 0.005
-RUNG_AUC_LOSS = 0.003
 MAX_FALSE_ALARMS_PER_DAY = 1.0
 MAX_SEED_SPREAD = 0.03
 _GOLDEN = 8
@@ -134,20 +133,16 @@ def quantise(order: Order, prepared: Prepared, head: FittedHead, healthy: list[R
     goal = pipeline_auc(manifest_for(order, prepared, head.score, None, healthy), head.network, prepared, faulty)
     weights = np.ones(1) if isinstance(head.score, RemainingLifeScore) else np.asarray(head.score.weights)
     tried: list[Rung] = []
-    found: list[tuple[float, bytes]] = []
-    for name, data in int8_rungs(
-        head.keras_model, prepared.z_train, prepared.normalisation.clip, order.seed, weights=weights
-    ):
+    models: list[bytes] = []
+    clip = prepared.normalisation.clip
+    for name, data in int8_rungs(head.keras_model, prepared.z_train, clip, order.seed, weights=weights):
         int8 = Int8Model(data)
         manifest = manifest_for(order, prepared, head.score, int8.spec, healthy)
-        loss = goal - pipeline_auc(manifest, int8.network(), prepared, faulty)
-        why_not = "" if loss <= RUNG_AUC_LOSS else f"loses {loss:.4f} of AUC, at most {RUNG_AUC_LOSS} is wanted"
-        tried.append(Rung(name=name, bytes=len(data), passed=not why_not, why_not=why_not, labelled_auc_loss=loss))
-        found.append((loss, data))
-        if not why_not:
+        tried.append(rung_row(name, data, goal - pipeline_auc(manifest, int8.network(), prepared, faulty)))
+        models.append(data)
+        if tried[-1].passed:
             break
-    at = min(range(len(found)), key=lambda i: (not tried[i].passed, found[i][0]))
-    return Quantised(found[at][1], tried[at].name, tried[at].passed, tried)
+    return best_rung(tried, models)
 
 
 def gates(evaluation: Evaluation) -> list[str]:
@@ -226,6 +221,8 @@ def manifest_for(
             accepted=order.accept,
         ),
     )
+    if not prepared.points:  # trained from clips, which say nothing of how long a point may take to calibrate
+        return manifest
     return calibrated_on(manifest, min(len(point.history) for point in prepared.points))
 
 

@@ -80,7 +80,31 @@ class Levels(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="l
     drifting: Annotated[list[Annotated[int, msgspec.Meta(ge=0, lt=MAX_AXES)]], msgspec.Meta(max_length=MAX_AXES)] = []
 
 
-FeatureBlock = LogBands | EnvelopeBands | Shape | Moments | Levels
+class ClipStatistic(msgspec.Struct, frozen=True, kw_only=True):
+    """One statistic of a window's log-mel frames, `size` features. Over the frames, per band: `mean`; `high`, the mean
+    of the largest tenth; 20 log10 of the standard deviation (`deviation`) and of the root mean square step between
+    frames (`change`). Runs of neighbouring bands are averaged down to `size`, which divides the number of bands. For
+    `cepstral_deviation` and `cepstral_change` the same of the first `size` coefficients of each frame's cosine
+    transform.
+    """
+
+    kind: Literal["mean", "high", "deviation", "change", "cepstral_deviation", "cepstral_change"]
+    size: Annotated[int, msgspec.Meta(ge=1, le=512)]
+
+
+class LogMel(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="log_mel"):
+    """Per axis, for sound: log-mel frames over the window, and statistics of them. See `models.signal.mel`."""
+
+    n_fft: Annotated[int, msgspec.Meta(ge=16, le=16_384)] = 1024
+    hop: Annotated[int, msgspec.Meta(ge=1, le=16_384)] = 512
+    mels: Annotated[int, msgspec.Meta(ge=1, le=512)] = 128
+    low_hz: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
+    high_hz: Positive
+    floor: Positive = 2.220446049250313e-16
+    statistics: Annotated[list[ClipStatistic], msgspec.Meta(min_length=1, max_length=16)]
+
+
+FeatureBlock = LogBands | EnvelopeBands | Shape | Moments | Levels | LogMel
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,7 +288,7 @@ class _Peek(msgspec.Struct):
     score: _Kinds = msgspec.field(default_factory=_Kinds)
 
 
-FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments", "levels")
+FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments", "levels", "log_mel")
 SCORE_KINDS = ("residual", "stacked", "remaining_life")
 
 

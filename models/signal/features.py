@@ -11,10 +11,21 @@ from typing import assert_never
 
 import numpy as np
 
-from models.bundle.manifest import EnvelopeBands, FeatureBlock, FeatureSpec, InputSpec, Levels, LogBands, Moments, Shape
+from models.bundle.manifest import (
+    EnvelopeBands,
+    FeatureBlock,
+    FeatureSpec,
+    InputSpec,
+    Levels,
+    LogBands,
+    LogMel,
+    Moments,
+    Shape,
+)
 from models.errors import SignalError
 from models.signal.arrays import C64, F32
 from models.signal.envelope import EnvelopePlan
+from models.signal.mel import ClipStatistics, MelPlan, mel_edges_hz
 from models.signal.spectrum import band_mean_square, hann, log_band_edges, rfft32, squares_in_place
 
 _BLOCK_BYTES = 1 << 19  # of samples at a time: with its spectra, about what a second-level cache holds
@@ -174,11 +185,49 @@ class _LevelsPlan:
         out[:, 0] = mean
 
 
-_Plan = _LogBandsPlan | _EnvelopeBandsPlan | _ShapePlan | _MomentsPlan | _LevelsPlan
+class _LogMelPlan:
+    def __init__(self, block: LogMel, source: InputSpec) -> None:
+        self._frames = MelPlan(
+            source.window,
+            source.rate_hz,
+            n_fft=block.n_fft,
+            hop=block.hop,
+            mels=block.mels,
+            low_hz=block.low_hz,
+            high_hz=block.high_hz,
+            floor=block.floor,
+            min_frames=2,
+        )
+        self._statistics = ClipStatistics(block.statistics, block.mels)
+        self._edges = mel_edges_hz(block.mels, block.low_hz, block.high_hz)
+        self.size = self._statistics.size
+
+    def describe(self, axis: int, name: str) -> list[FeatureInfo]:
+        return [
+            FeatureInfo(axis, f"mel_{kind}", f"{name} {kind.replace('_', ' ')} {index}")
+            if bands is None
+            else FeatureInfo(
+                axis,
+                f"mel_{kind}",
+                f"{name} {kind} {self._edges[bands[0]]:.0f}-{self._edges[bands[1] + 2]:.0f} Hz",
+                float(self._edges[bands[0]]),
+                float(self._edges[bands[1] + 2]),
+                power=20.0 if kind in ("mean", "high") else None,  # decibels
+            )
+            for kind, index, bands in self._statistics.parts
+        ]
+
+    def fill(self, work: _Work, out: F32) -> None:
+        out[:] = self._statistics(self._frames(work.x))
+
+
+_Plan = _LogBandsPlan | _EnvelopeBandsPlan | _ShapePlan | _MomentsPlan | _LevelsPlan | _LogMelPlan
 
 
 def _plan(block: FeatureBlock, source: InputSpec) -> _Plan:
     match block:
+        case LogMel():
+            return _LogMelPlan(block, source)
         case LogBands():
             return _LogBandsPlan(block, source)
         case EnvelopeBands():
