@@ -4,8 +4,8 @@ Trained on healthy data alone with the product's own training, scored by the int
 `Monitor`. Each sensor (DE, FE) is a point of its own with its own limit, as it would be on a machine; a recording
 alarms when either point does, and a window's score is the larger of the two. Every file goes through the same
 filter to one rate, so that neither 12 nor 48 kHz can be told. The healthy record's load and speed are not those of the
-others: the healthy data is played a little faster and slower and its bands are raised and lowered a little, for training
-and for calibration, so that the limit leaves room for what another load does to a healthy machine. Fault files and their
+others: for training and calibration the healthy data is played a little faster and slower, and its bands are raised and
+lowered a little, so that the limit leaves room for what another load does to a healthy machine. Fault files and their
 labels choose nothing.
 """
 
