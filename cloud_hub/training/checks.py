@@ -74,8 +74,8 @@ def _same_files(healthy: Sequence[Recording], faulty: Sequence[Recording]) -> Le
 
 
 def _real_rate(recordings: Sequence[Recording]) -> Leak:
-    """A file that was resampled from a lower rate has an empty top: a network then tells files, not faults. Only healthy
-    files are held against each other: a fault may well change the top of the spectrum.
+    """A file that was resampled from a lower rate has an empty top: a network then tells files, not faults. Only
+    healthy files are held against each other: a fault may well change the top of the spectrum.
     """
     levels = {}
     for recording in recordings:

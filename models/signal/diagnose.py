@@ -24,7 +24,7 @@ from models.signal.spectrum import amplitude_spectrum
 STANDARD_GRAVITY = 9.80665  # m/s², ISO 80000-3
 _TO_MS2 = {"g": STANDARD_GRAVITY, "m/s2": 1.0, "m/s²": 1.0}
 _VELOCITY_BAND_HZ = (10.0, 1000.0)  # ISO 20816-3:2022, 4.3: for machines above 600 r/min
-_MIN_CONFIDENCE = 0.6
+_MIN_CONFIDENCE = 0.75  # people open bearings on this word: one wrong in four is the most
 _MIN_LINES = 2
 _MIN_DEPTH = 0.1  # of modulation: blows that make up a tenth of a band's envelope
 _DEEPER = 1.5  # than in the healthy signal, where that is known

@@ -48,6 +48,8 @@ _LOWEST_LINES = 6  # below, the envelope's mean and the Hann taper reach
 _WRONG_RANGE = 1.7  # wrong orders are looked at up to this factor away
 _CAGE_RANGE = 2.2  # wider for few turns: the cage's surroundings have fewer lines
 _FEWEST_WRONG = 8
+_PLAIN = 2.0  # standard deviations
+_MAD_EFFICIENCY = 0.37
 _INTEGER = 0.004
 _SHAFT_HARMONICS = 5
 _DEPTH_BANDS = ((1 / 8, 1 / 4), (1 / 4, 1 / 2), (1 / 2, 0.9))  # octaves, as shares of the Nyquist frequency
@@ -114,7 +116,7 @@ def order_evidence(x: F32, rate_hz: float, shaft_hz: float, orders: Mapping[str,
         side = _side(fault, shaft_hz, cage)
         depth = next(depths)
         depth_z = _standing(math.log(depth + 1e-6), np.log([next(depths) + 1e-6 for _ in wrong]))
-        own = math.hypot(comb_z, depth_z) if comb_z > 0 and depth_z > 0 else max(comb_z, min(depth_z, 0.0))
+        own = (comb_z + depth_z) / math.sqrt(2.0)  # Stouffer 1949
         # A cage line without any line of the elements themselves says nothing about them.
         z = math.hypot(own, cage_z) if fault == "BSF" and min(own, cage_z) > 0 else own
         around = [k * at_hz + s * side for k in range(1, _SIDEBAND_HARMONICS + 1) for s in (-1, 1)] if side else []
@@ -255,10 +257,14 @@ def _judge(
             if all(abs(candidate * m - other) > 2.2 * SLIP * other for other in known for m in (0.5, 1.0, 2.0))
         ]
     )
-    # What a signal without this fault has: its own lines are taken out, or they would stand in the combs of wrong
-    # orders that share one with it, and the plainer the fault, the more.
-    without = _without_comb(evidence, spacing, at_hz, side_hz)
-    return _standing(value, _best(without, spacing, wrong, teeth)[0]), at_hz, wrong
+    standing = _standing(value, _best(evidence, spacing, wrong, teeth)[0])
+    if standing > _PLAIN:
+        # What a signal without this fault has: its own lines are taken out, or they would stand in the combs of wrong
+        # orders that share one with it, and the plainer the fault, the more. Not in what may be noise: there it would
+        # take the largest lines from the wrong orders alone (mean 1.0 instead of 0 on stretches of 7 turns).
+        without = _without_comb(evidence, spacing, at_hz, side_hz)
+        standing = _standing(value, _best(without, spacing, wrong, teeth)[0])
+    return standing, at_hz, wrong
 
 
 def _without_comb(evidence: F64, spacing: float, fundamental_hz: float, side_hz: float) -> F64:
@@ -310,12 +316,18 @@ def _cage_z(lines: _Lines, shaft_hz: float, cage: float) -> float:
 def _standing(value: float, wrong: F64) -> float:
     """`value` against those of wrong orders, in standard deviations: 1.4826 MAD (Hampel 1974), at least half of the
     plain one, so that a few equal values do not make it tiny. 0 with too few to judge by.
+
+    A spread known from few values is itself uncertain: what comes out has Student's tails, and is brought back to the
+    normal's (Wallace 1959), with 0.37 degrees of freedom for each value, the efficiency of the MAD.
     """
     if len(wrong) < _FEWEST_WRONG:
         return 0.0
     median = float(np.median(wrong))
     spread = max(1.4826 * float(np.median(np.abs(wrong - median))), 0.5 * float(wrong.std()), 0.2)
-    return (value - median) / spread
+    t = (value - median) / spread
+    freedom = _MAD_EFFICIENCY * len(wrong)
+    z = math.sqrt(freedom * math.log1p(t * t / freedom)) * (8 * freedom + 1) / (8 * freedom + 3)
+    return math.copysign(z, t)
 
 
 def _found(lines: _Lines, wanted_hz: list[float]) -> list[float]:
