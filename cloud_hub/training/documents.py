@@ -27,16 +27,37 @@ over {manifest.decision.alarm_level:g}; it clears after {manifest.decision.clear
 **How good it is** (ROC AUC, {evaluation.windows_healthy} held-out healthy windows against
 {evaluation.windows_faulty} faulty ones; faults: {evaluation.faults}).
 
-| float | int8, as shipped | {evaluation.baseline_name} |
-|---|---|---|
-| {auc.real:.4f} | {auc.int8:.4f} | {auc.baseline:.4f} |
+| float | int8, as shipped | {" | ".join(evaluation.baselines)} |
+|---|---|{"---|" * len(evaluation.baselines)}
+| {auc.real:.4f} | {auc.int8:.4f} | {" | ".join(f"{value:.4f}" for value in evaluation.baselines.values())} |
 
-False alarms on held-out healthy data: {evaluation.false_alarms}; windows over the limit there:
+Its score is a{"n" if evaluation.head[0] in "ae" else ""} {evaluation.head}, the first of {_tried(evaluation)} that no
+other beat clearly.{_steady(evaluation)}
+
+False alarms on held-out healthy data: {evaluation.false_alarms}{_rate(evaluation)}; windows over the limit there:
 {evaluation.healthy_over_limit:.2%}.
 
 **What it cannot say.** It has learnt what healthy is for the machines, loads and speeds of its training data
 ({manifest.provenance.windows_train} windows). Calibrate a point only while its machine is healthy.
 """
+
+
+def _tried(evaluation: Evaluation) -> str:
+    return ", ".join(f"{row.head} ({row.auc:.4f})" for row in evaluation.heads) or "one"
+
+
+def _steady(evaluation: Evaluation) -> str:
+    found = evaluation.steadiness
+    if found is None or len(found.auc) < 2:
+        return ""
+    return f" Over {len(found.auc)} seeds: AUC {found.mean:.4f}, spread {found.spread:.4f}."
+
+
+def _rate(evaluation: Evaluation) -> str:
+    rate = evaluation.false_alarm_rate
+    if rate is None:
+        return ""
+    return f" in {rate.hours:.3g} h (95 % interval {rate.low_per_day:.3g} to {rate.high_per_day:.3g} a day)"
 
 
 def sbom(manifest: Manifest) -> bytes:

@@ -1,4 +1,4 @@
-"""What a model is worth: ROC AUC of float, int8 and baseline side by side; false alarms on held-out healthy data."""
+"""What a model is worth: ROC AUC of float, int8 and baselines side by side; false alarms on held-out healthy data."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ import msgspec
 import numpy as np
 
 from cloud_hub.evaluate.metrics import roc_auc
+from cloud_hub.training.checks import Leak, Rate, poisson_rate
+from cloud_hub.training.pick_rows import HeadRow, Steadiness
 from cloud_hub.training.prepare import PointData
 from models.bundle.manifest import Manifest
 from models.errors import SignalError
+from models.families import Family
 from models.signal.arrays import F32, F64
+from models.signal.baselines import fit_mahalanobis
 from models.signal.calibrate import limit_of
+from models.signal.features import FeatureExtractor
 from models.signal.monitor import Monitor
 from models.signal.score import Network
+
+MAHALANOBIS = "Mahalanobis"
+_SHOWN = 2000  # scores kept for plots
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,14 +40,23 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """Where the faulty windows come from: `synthetic`, or names of recordings."""
     auc: Quality
     baseline_name: str
+    baselines: dict[str, float] = {}
+    """AUC of every classical score, by name."""
+    head: str = "autoencoder"
+    heads: list[HeadRow] = []
+    steadiness: Steadiness | None = None
+    rung: str = ""
+    """How the network was quantised."""
     windows_healthy: int
     windows_faulty: int
     false_alarms: int
+    false_alarm_rate: Rate | None = None
     healthy_over_limit: float
     """Share of held-out healthy windows over the limit, before n-of-m."""
     faulty_over_limit: float
     int8_correlation: float
     """Of log scores, int8 against float, over all windows."""
+    leaks: list[Leak] = []
     scores_healthy: list[float]
     scores_faulty: list[float]
     float_healthy: list[float]
@@ -50,24 +67,25 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 def scores_like_gateway(
     manifest: Manifest, network: Network, points: Sequence[PointData], windows: Sequence[F32]
-) -> tuple[F64, int]:
+) -> tuple[list[F64], int]:
     """Calibrated scores of each point's windows, after calibration on its history as a gateway would do it.
 
-    Returns: all scores in order, and how many alarms were raised.
+    Returns: scores of each point in order, and how many alarms were raised.
     """
     manifest = calibrated_on(manifest, min(len(point.history) for point in points))
     monitor = Monitor(manifest, network, [point.point for point in points])
-    scores: list[float] = []
+    scores: list[F64] = []
     alarms = 0
     for i, (point, rows) in enumerate(zip(points, windows, strict=True)):
         warmup = point.history[: manifest.calibration.windows]
         monitor.process(warmup, [i] * len(warmup))
-        for result in monitor.process(np.ascontiguousarray(rows), [i] * len(rows)):
-            if result.score is None:
-                raise SignalError(f"point {point.point}: not calibrated by {len(warmup)} windows")
-            scores.append(result.score)
-            alarms += result.change == "raised"
-    return np.array(scores), alarms
+        results = monitor.process(np.ascontiguousarray(rows), [i] * len(rows))
+        found = [result.score for result in results if result.score is not None]
+        if len(found) != len(rows):
+            raise SignalError(f"point {point.point}: not calibrated by {len(warmup)} windows")
+        scores.append(np.array(found, np.float64))
+        alarms += sum(result.change == "raised" for result in results)
+    return scores, alarms
 
 
 def calibrated_on(manifest: Manifest, available: int) -> Manifest:
@@ -79,7 +97,7 @@ def calibrated_on(manifest: Manifest, available: int) -> Manifest:
 def baseline_scores(
     fit: Callable[[F32], Callable[[F32], F64]], manifest: Manifest, points: Sequence[PointData], windows: Sequence[F32]
 ) -> F64:
-    """The classical baseline, fitted and limited per point on the same history as the network is calibrated on."""
+    """A classical score, fitted and limited per point on the same history as the network is calibrated on."""
     scores = []
     for point, rows in zip(points, windows, strict=True):
         score = fit(point.history)
@@ -91,45 +109,65 @@ def baseline_scores(
 def evaluate(
     manifest: Manifest,
     networks: tuple[Network, Network],
-    fit_baseline: Callable[[F32], Callable[[F32], F64]],
-    baseline_name: str,
+    family: Family,
     points: Sequence[PointData],
     faulty: Sequence[F32],
     faults: str,
-) -> Evaluation:
-    """Score held-out healthy and faulty windows in all three ways.
+) -> tuple[Evaluation, list[F64]]:
+    """Score held-out healthy and faulty windows in all ways.
 
-    Args: networks: float, int8. faulty: (k, window, axes) for each point.
+    Args:    networks: float, int8. faulty: (k, window, axes) for each point.
+    Returns: the evaluation, and the int8 scores of each point's held-out windows.
     """
     healthy = [point.held_out for point in points]
-    as_float, as_int8 = (
-        (scores_like_gateway(manifest, n, points, healthy), scores_like_gateway(manifest, n, points, faulty)[0])
+    (float_healthy, float_faulty), (int8_healthy, int8_faulty) = (
+        tuple(np.concatenate(scores_like_gateway(manifest, n, points, rows)[0]) for rows in (healthy, faulty))
         for n in networks
     )
-    base = tuple(baseline_scores(fit_baseline, manifest, points, rows) for rows in (healthy, faulty))
-    (float_healthy, _), float_faulty = as_float
-    (int8_healthy, false_alarms), int8_faulty = as_int8
+    held_out, false_alarms = scores_like_gateway(manifest, networks[1], points, healthy)
+    extract = FeatureExtractor(manifest.features, manifest.input)
+    classical = {
+        family.baseline_name: family.fit_baseline,
+        MAHALANOBIS: lambda rows: fit_mahalanobis(rows, extract),
+    }
+    base = {
+        name: tuple(baseline_scores(fit, manifest, points, rows) for rows in (healthy, faulty))
+        for name, fit in classical.items()
+    }
     logs = [
         np.log(np.concatenate(pair) + 1e-12) for pair in ((float_healthy, float_faulty), (int8_healthy, int8_faulty))
     ]
-    return Evaluation(
+    hop_s = manifest.input.hop / manifest.input.rate_hz
+    main = base[family.baseline_name]
+    evaluation = Evaluation(
         faults=faults,
         auc=Quality(
             real=roc_auc(float_healthy, float_faulty),
             int8=roc_auc(int8_healthy, int8_faulty),
-            baseline=roc_auc(base[0], base[1]),
+            baseline=roc_auc(*main),
         ),
-        baseline_name=baseline_name,
+        baseline_name=family.baseline_name,
+        baselines={name: roc_auc(*pair) for name, pair in base.items()},
         windows_healthy=len(int8_healthy),
         windows_faulty=len(int8_faulty),
         false_alarms=false_alarms,
+        false_alarm_rate=poisson_rate(false_alarms, len(int8_healthy) * hop_s),
         healthy_over_limit=float((int8_healthy > 1).mean()),
         faulty_over_limit=float((int8_faulty > 1).mean()),
         int8_correlation=float(np.corrcoef(logs[0], logs[1])[0, 1]),
-        scores_healthy=int8_healthy.round(4).tolist(),
-        scores_faulty=int8_faulty.round(4).tolist(),
-        float_healthy=float_healthy.round(4).tolist(),
-        float_faulty=float_faulty.round(4).tolist(),
-        baseline_healthy=base[0].round(4).tolist(),
-        baseline_faulty=base[1].round(4).tolist(),
+        scores_healthy=_shown(int8_healthy),
+        scores_faulty=_shown(int8_faulty),
+        float_healthy=_shown(float_healthy),
+        float_faulty=_shown(float_faulty),
+        baseline_healthy=_shown(main[0]),
+        baseline_faulty=_shown(main[1]),
     )
+    return evaluation, held_out
+
+
+def _shown(scores: F64) -> list[float]:
+    """Scores for plots: all of them, or as many as fit, evenly spread and in order."""
+    if len(scores) > _SHOWN:
+        scores = scores[np.linspace(0, len(scores) - 1, _SHOWN).astype(int)]
+    rounded: list[float] = scores.round(4).tolist()
+    return rounded

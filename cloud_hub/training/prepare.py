@@ -10,11 +10,11 @@ from cloud_hub.data.recording import Recording, check_alike
 from cloud_hub.errors import DataError
 from models.bundle.manifest import FeatureSpec, InputSpec, Normalisation
 from models.families import Family
-from models.signal.arrays import F32, F64
+from models.signal.arrays import F32, F64, Ints
 from models.signal.features import FeatureExtractor
 from models.signal.windows import cut_windows
 
-_HELD_OUT = 0.25
+HELD_OUT = 0.25
 _TRAIN_HOP_DIVISOR = 2  # training windows overlap more than the gateway's: more of them from the same minutes
 _MIN_WINDOWS = 24
 _SCALE_FLOOR = 0.02  # of a feature's typical spread: a feature that never moved must not explode later
@@ -46,13 +46,23 @@ class Prepared:
     points: list[PointData]
     z_train: F32
     z_held_out: F32
+    groups: dict[str, list[int]] | None
+    """Features by the name of the group that they are scored with."""
+    guard: int
+    """How many rows of `z_train` share samples with one of them, on either side."""
+
+    def group_features(self) -> list[Ints]:
+        """The features of each group; one of all features when there are no groups."""
+        if not self.groups:
+            return [np.arange(self.z_train.shape[1])]
+        return [np.asarray(features, np.int64) for features in self.groups.values()]
 
 
-def prepare(recordings: list[Recording], family: Family, quantity: str) -> Prepared:
+def prepare(recordings: list[Recording], family: Family, quantity: str, held_out: float = HELD_OUT) -> Prepared:
     """Cut, compute, split and normalise.
 
-    The last quarter of each recording is held out, with a gap of one window before it, so that no sample is on both
-    sides.
+    The last quarter of each recording (`held_out`, 0 for none) is held out, with a gap of one window before it, so that
+    no sample is on both sides.
 
     Raises: DataError: recordings that do not go together, a unit unknown to the family, or too little data.
     """
@@ -66,16 +76,20 @@ def prepare(recordings: list[Recording], family: Family, quantity: str) -> Prepa
     source = InputSpec(
         quantity=quantity, units=first.units, axes=list(first.axes), rate_hz=first.rate_hz, window=window, hop=hop
     )
-    spec = family.features_for(source)
+    points = _split(recordings, window, hop, held_out)
+    spec = family.fit_features(family.features_for(source), np.concatenate([point.train for point in points]))
     extract = FeatureExtractor(spec, source)
-    points = _split(recordings, window, hop)
     rows = [extract(point.train) for point in points]
     means: list[F64] = [r.mean(axis=0, dtype=np.float64) for r in rows]
     mean = np.mean(means, axis=0)
     centred = np.concatenate([r - m for r, m in zip(rows, means, strict=True)])
     spread = centred.std(axis=0, dtype=np.float64)
     scale = np.maximum(spread, _SCALE_FLOOR * max(float(np.median(spread)), 1e-9))
-    held_out = np.concatenate([extract(p.held_out) - m for p, m in zip(points, means, strict=True)])
+    later = np.concatenate([extract(p.held_out) - m for p, m in zip(points, means, strict=True)])
+    by_axis = family.groups_for(source)
+    groups = by_axis and {
+        name: [j for j, info in enumerate(extract.infos) if info.axis in axes] for name, axes in by_axis.items()
+    }
     return Prepared(
         source=source,
         features=spec,
@@ -83,11 +97,13 @@ def prepare(recordings: list[Recording], family: Family, quantity: str) -> Prepa
         normalisation=Normalisation(mean=mean.tolist(), scale=scale.tolist()),
         points=points,
         z_train=(centred / scale).astype(np.float32),
-        z_held_out=(held_out / scale).astype(np.float32),
+        z_held_out=(later / scale).astype(np.float32),
+        groups=groups or None,
+        guard=-(-window // max(1, hop // _TRAIN_HOP_DIVISOR)),
     )
 
 
-def _split(recordings: list[Recording], window: int, hop: int) -> list[PointData]:
+def _split(recordings: list[Recording], window: int, hop: int, share: float) -> list[PointData]:
     by_point: dict[str, list[Recording]] = {}
     for recording in recordings:
         by_point.setdefault(recording.point, []).append(recording)
@@ -96,15 +112,15 @@ def _split(recordings: list[Recording], window: int, hop: int) -> list[PointData
     for point, parts in by_point.items():
         train, history, held_out = [], [], []
         for part in parts:
-            border = round(len(part.samples) * (1 - _HELD_OUT))
+            border = round(len(part.samples) * (1 - share))
             early, late = part.samples[:border], part.samples[border:]
-            early = early[: max(0, len(early) - window)] if len(early) > 4 * window else early
+            early = early[: max(0, len(early) - window)] if share and len(early) > 4 * window else early
             train.append(cut_windows(early, window, train_hop))
             history.append(cut_windows(early, window, hop))
             held_out.append(cut_windows(late, window, hop))
         data = PointData(point, np.concatenate(train), np.concatenate(history), np.concatenate(held_out))
-        if len(data.train) < _MIN_WINDOWS or len(data.held_out) < _MIN_WINDOWS // 4:
-            needed = (_MIN_WINDOWS * train_hop + 2 * window) / (1 - _HELD_OUT)
+        if len(data.train) < _MIN_WINDOWS or (share and len(data.held_out) < _MIN_WINDOWS // 4):
+            needed = (_MIN_WINDOWS * train_hop + 2 * window) / (1 - share)
             got = sum(len(p.samples) for p in parts)
             raise DataError(
                 f"point {point}: {got:,} samples give {len(data.train)} windows to train on and "

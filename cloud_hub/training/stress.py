@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.bundle.manifest import InputSpec, Moments
+from models.bundle.manifest import InputSpec
 from models.signal.arrays import F32
 
 VIBRATION_KINDS = ("impacts", "line", "band_noise")
@@ -35,11 +35,6 @@ def stress_windows(healthy: F32, source: InputSpec, *, slow: bool, rng: np.rando
         scale = 10 * strength if slow else strength
         window[:, axis] += (scale * level[axis] * shape).astype(np.float32)
     return out
-
-
-def is_slow(blocks: list[object]) -> bool:
-    """Whether a feature spec is one of slow signals."""
-    return any(isinstance(block, Moments) for block in blocks)
 
 
 def _vibration(kind: str, source: InputSpec, rng: np.random.Generator) -> F32:

@@ -66,7 +66,17 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     """Per axis, for slow signals: mean, slope per window of the least-squares line, deviation about that line."""
 
 
-FeatureBlock = LogBands | EnvelopeBands | Shape | Moments
+class Levels(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="levels"):
+    """Per axis, for slow signals: mean, and log10 of sqrt(variance + floor^2). `floors`: one per axis, in its unit.
+
+    A coarse sensor repeats one value for a whole window: without a floor of the size of its usual deviation the
+    logarithm then falls to minus infinity, and such windows, not the machine, decide how wide "healthy" is.
+    """
+
+    floors: Annotated[list[Positive], msgspec.Meta(min_length=1, max_length=MAX_AXES)]
+
+
+FeatureBlock = LogBands | EnvelopeBands | Shape | Moments | Levels
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,13 +160,15 @@ ScoreSpec = ResidualScore | StackedScore | RemainingLifeScore
 class CalibrationSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How a point learns its own limit from its first `windows` healthy windows: see `models.signal.calibrate`.
 
-    `shift_weight`: the weight, in windows, of the training set's feature means against the point's own.
+    `shift_weight`: the weight, in windows, of the training set's feature means against the point's own. `least_limit`:
+    no point's limit is below; 1 where the score's groups are already scaled to their limit.
     """
 
     windows: Annotated[int, msgspec.Meta(ge=8, le=100_000)]
     z: Positive
     min_spread: Positive
     shift_weight: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 8.0
+    least_limit: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
 
 
 class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,9 +176,9 @@ class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     to `ok` when `clear_windows` scores in a row are under `clear_level`. `warn` likewise over `warn_level`.
 
     `clear_of_peak`: the alarm also ends when `clear_windows` scores in a row are under that share of the episode's peak
-    (the largest of its medians over the last m scores). The machine may then have settled elsewhere: all levels are
-    multiplied by `rearm` times the median of the m scores before the end, when that is over 1, until scores are back
-    under the old `clear_level`. See `models.signal.decide`.
+    (the largest of its medians over the last `peak_windows` scores). The machine may then have settled elsewhere: all levels are
+    multiplied by `rearm` times the median of the last m scores, where that is over 1; the factor only falls, with that
+    median. See `models.signal.decide`.
     """
 
     n: Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -176,6 +188,7 @@ class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     clear_level: Positive = 0.7
     clear_windows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10
     clear_of_peak: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+    peak_windows: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 6
     rearm: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 1.5
 
 
@@ -247,7 +260,7 @@ class _Peek(msgspec.Struct):
     score: _Kinds = msgspec.field(default_factory=_Kinds)
 
 
-FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments")
+FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments", "levels")
 SCORE_KINDS = ("residual", "stacked", "remaining_life")
 
 
@@ -303,6 +316,11 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
             f"{where}: one number of features is expected everywhere, and {members or 'one value instead of'} times as "
             f"many outputs, got {sizes | outputs}"
         )
+    for block in manifest.features.blocks:
+        if isinstance(block, Levels) and len(block.floors) != len(manifest.input.axes):
+            raise BundleFormatError(
+                f"{where}, features: levels has {len(block.floors)} floors for {len(manifest.input.axes)} axes"
+            )
     if isinstance(score, StackedScore):
         _check_groups(score.groups, features, where)
     if manifest.input.hop > manifest.input.window:

@@ -6,8 +6,8 @@ hub hands its Keras to `build_network`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, Literal
@@ -30,9 +30,12 @@ class Family:
     `build_network(keras, features, seed)`: an uncompiled Keras model, (features,) to (features,).
     `fit_baseline(healthy windows)`: the classical score for the same windows; `baseline_name` is for tables.
     `quantities`: the physical quantities it is meant for, with the units each may have.
-    `heads`: the ways to score that the hub tries, the best on healthy-only grounds ships: see
+    `heads`: the ways to score that the hub tries, simplest first; the best on healthy-only grounds ships: see
     `cloud_hub.training.heads`. `groups_for(input)`: axes by name of the group that they are scored with, None for all
-    features together.
+    features together. `group_z`, `healthy_alarm_share`: how many spreads from the median a group's limit is at least,
+    by name (3 where it is not named), and how much of healthy time may be spent in alarm, by which it is raised.
+    `slow`: process signals rather than vibration, for made-up faults. `fit_features(spec, healthy windows)`: fills in
+    what the spec takes from the data.
     """
 
     name: str
@@ -49,6 +52,10 @@ class Family:
     memory_budget_kb: float
     heads: tuple[Head, ...] = ("mahalanobis", "autoencoder", "ensemble")
     groups_for: Callable[[InputSpec], dict[str, list[int]] | None] = lambda _source: None
+    group_z: Mapping[str, float] = field(default_factory=dict)
+    healthy_alarm_share: float = 0.01
+    slow: bool = False
+    fit_features: Callable[[FeatureSpec, F32], FeatureSpec] = lambda spec, _windows: spec
 
 
 def families() -> dict[str, Family]:

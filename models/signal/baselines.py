@@ -60,3 +60,26 @@ def fit_t2_q(healthy: F32, explained: float = 0.95) -> Callable[[F32], F64]:
         return worse
 
     return score
+
+
+def fit_mahalanobis(healthy: F32, extract: Callable[[F32], F32], shrinkage: float = 0.1) -> Callable[[F32], F64]:
+    """Mahalanobis distance of a window's features, with the covariance shrunken towards a multiple of the identity.
+
+    Features are standardised first. Source: Mahalanobis 1936; Ledoit & Wolf 2004 for the form of the shrinkage.
+
+    Args:    healthy: (k, window, axes). extract: windows to features (k, features). shrinkage: share of the identity.
+    Returns: windows (m, window, axes) to distances (m,), about 1 when healthy.
+    """
+    features = extract(healthy).astype(np.float64)
+    centre, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-9)
+    covariance = np.atleast_2d(np.cov((features - centre) / scale, rowvar=False))
+    size = len(covariance)
+    target = np.trace(covariance) / size * np.eye(size)
+    inverse = np.linalg.inv((1.0 - shrinkage) * covariance + shrinkage * target)
+
+    def score(windows: F32) -> F64:
+        z = (extract(windows) - centre) / scale
+        distance: F64 = np.sqrt(np.maximum(np.einsum("kf,fg,kg->k", z, inverse, z, optimize=True) / size, 0.0))
+        return distance
+
+    return score

@@ -3,7 +3,7 @@
 The shift moves the training set's feature means towards this point's own, shrunk by `shift_weight` windows of prior
 (the posterior mean of a normal mean with known variance). The limit is drawn in the log of the raw score, where healthy
 scores are near to symmetric: median + z * spread, spread the larger of the standard deviation and 1.4826 times the
-median absolute deviation (Hampel 1974), never below `min_spread`.
+median absolute deviation (Hampel 1974), never below `min_spread`; the limit is never below `least_limit`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def limit_of(raw: F64, spec: CalibrationSpec) -> float:
     logs = np.log(np.maximum(raw, 1e-12))
     centre = float(np.median(logs))
     spread = max(float(logs.std()), 1.4826 * float(np.median(np.abs(logs - centre))), spec.min_spread)
-    return math.exp(centre + spec.z * spread)
+    return max(math.exp(centre + spec.z * spread), spec.least_limit)
 
 
 def calibrate(features: F32, scorer: Scorer) -> Baseline:

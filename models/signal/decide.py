@@ -1,8 +1,17 @@
-"""From calibrated scores to verdicts: n of m, with hysteresis. A pure function of (state, score, spec)."""
+"""From calibrated scores to verdicts: n of m, with hysteresis. A pure function of (state, score, spec).
+
+Two ways out of an alarm. *Back to normal*: `clear_windows` scores in a row under `clear_level`. *Settled*: as many
+under `clear_of_peak` times the episode's peak. A pump whose valve was put right does not come back to the very level it
+was calibrated at, and an alarm that waits for that never ends; what ended is told by the fall from the peak. The point
+then re-arms from the level that it settles at: all levels are multiplied by `armed`, which starts at `rearm` times the
+median of the last m scores, only ever falls with that median while nothing is wrong, and is back at 1 with the scores.
+Until then the verdict is `warn`: something is different, even if nothing is getting worse.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Literal
 
 from models.bundle.manifest import DecisionSpec
@@ -13,11 +22,20 @@ Change = Literal["raised", "cleared"]
 
 @dataclass(frozen=True, slots=True)
 class DecisionState:
-    """The last m scores (fewer at the start), newest last; the verdict; how long it has been quiet."""
+    """The last m scores (fewer at the start), newest last; the verdict; how long it has been quiet.
+
+    `fallen`: scores in a row under their share of the peak. `peak`: largest median of `episode`, the scores since the
+    alarm was raised, at most `peak_windows`: long enough that an overshoot at the onset is not taken for the level.
+    `armed`: what all levels are multiplied by, 1 unless the machine has settled elsewhere after an alarm.
+    """
 
     recent: tuple[float, ...] = ()
     verdict: Verdict = "ok"
     quiet: int = 0
+    fallen: int = 0
+    peak: float = 0.0
+    episode: tuple[float, ...] = ()
+    armed: float = 1.0
 
 
 def decide(state: DecisionState, score: float, spec: DecisionSpec) -> tuple[DecisionState, Change | None]:
@@ -25,22 +43,38 @@ def decide(state: DecisionState, score: float, spec: DecisionSpec) -> tuple[Deci
 
     Returns: the new state, and whether an alarm was raised or cleared by this score.
 
-    An alarm holds until `clear_windows` scores in a row are under `clear_level`; what set it off is then forgotten, so
-    that old scores cannot raise it again.
+    What set an alarm off is forgotten when it ends, so that old scores cannot raise it again.
     """
     recent = (*state.recent, score)[-spec.m :]
-    quiet = state.quiet + 1 if score < spec.clear_level else 0
+    armed = state.armed
+    if armed > 1.0 and state.verdict != "alarm":
+        armed = max(1.0, min(armed, spec.rearm * median(recent)))
+    quiet = state.quiet + 1 if score < spec.clear_level * armed else 0
     if state.verdict == "alarm":
-        if quiet >= spec.clear_windows:
-            return DecisionState((), "ok", 0), "cleared"
-        return DecisionState(recent, "alarm", quiet), None
-    if _over(recent, spec.alarm_level) >= spec.n:
-        return DecisionState(recent, "alarm", 0), "raised"
-    if _over(recent, spec.warn_level) >= spec.n:
-        return DecisionState(recent, "warn", quiet), None
+        return _in_alarm(state, recent, quiet, spec)
+    if _over(recent, spec.alarm_level * armed) >= spec.n:
+        return DecisionState(recent, "alarm", 0, 0, median(recent), recent, armed), "raised"
+    if armed > 1.0 or _over(recent, spec.warn_level) >= spec.n:
+        return DecisionState(recent, "warn", quiet, armed=armed), None
     if state.verdict == "warn" and quiet < spec.clear_windows:
-        return replace(state, recent=recent, quiet=quiet), None
+        return replace(state, recent=recent, quiet=quiet, armed=armed), None
     return DecisionState(recent, "ok", quiet), None
+
+
+def _in_alarm(
+    state: DecisionState, recent: tuple[float, ...], quiet: int, spec: DecisionSpec
+) -> tuple[DecisionState, Change | None]:
+    if quiet >= spec.clear_windows:
+        return DecisionState((), "warn" if state.armed > 1.0 else "ok", 0, armed=state.armed), "cleared"
+    if spec.clear_of_peak is None:
+        return replace(state, recent=recent, quiet=quiet), None
+    episode = (*state.episode, recent[-1])[-spec.peak_windows :]
+    peak = max(state.peak, median(episode))
+    fallen = state.fallen + 1 if recent[-1] < spec.clear_of_peak * peak else 0
+    if fallen >= spec.clear_windows:
+        armed = max(1.0, spec.rearm * median(recent))
+        return DecisionState((), "warn" if armed > 1.0 else "ok", 0, armed=armed), "cleared"
+    return replace(state, recent=recent, quiet=quiet, fallen=fallen, peak=peak, episode=episode), None
 
 
 def _over(recent: tuple[float, ...], level: float) -> int:

@@ -11,7 +11,7 @@ from typing import assert_never
 
 import numpy as np
 
-from models.bundle.manifest import EnvelopeBands, FeatureBlock, FeatureSpec, InputSpec, LogBands, Moments, Shape
+from models.bundle.manifest import EnvelopeBands, FeatureBlock, FeatureSpec, InputSpec, Levels, LogBands, Moments, Shape
 from models.errors import SignalError
 from models.signal.arrays import C64, F32
 from models.signal.envelope import EnvelopePlan
@@ -40,6 +40,8 @@ class FeatureInfo:
 class _Work:
     """What the blocks of a spec share while one batch of rows, (k, n), is computed."""
 
+    first: int
+    """Number of the first row; rows are axis after axis, window after window."""
     rows: F32
     """As they came."""
     mean: F32
@@ -145,7 +147,26 @@ class _MomentsPlan:
         out[:, 2] = np.sqrt(np.square(residual).mean(axis=-1))
 
 
-_Plan = _LogBandsPlan | _EnvelopeBandsPlan | _ShapePlan | _MomentsPlan
+class _LevelsPlan:
+    size = 2
+
+    def __init__(self, block: Levels, source: InputSpec) -> None:
+        if len(block.floors) != len(source.axes):
+            raise SignalError(f"levels: expected a floor for each of {len(source.axes)} axes, got {len(block.floors)}")
+        self._floor_squares = np.square(np.asarray(block.floors, np.float32))
+
+    def describe(self, axis: int, name: str) -> list[FeatureInfo]:
+        return [FeatureInfo(axis, "mean", f"{name} mean"), FeatureInfo(axis, "spread", f"{name} spread", power=1.0)]
+
+    def fill(self, work: _Work, out: F32) -> None:
+        out[:, 0] = work.mean[:, 0]
+        axes = (work.first + np.arange(len(work.rows))) % len(self._floor_squares)
+        variance = np.square(work.rows - work.mean).mean(axis=-1) + self._floor_squares[axes]
+        np.log10(variance, out=out[:, 1])
+        out[:, 1] *= np.float32(0.5)
+
+
+_Plan = _LogBandsPlan | _EnvelopeBandsPlan | _ShapePlan | _MomentsPlan | _LevelsPlan
 
 
 def _plan(block: FeatureBlock, source: InputSpec) -> _Plan:
@@ -158,6 +179,8 @@ def _plan(block: FeatureBlock, source: InputSpec) -> _Plan:
             return _ShapePlan(block)
         case Moments():
             return _MomentsPlan(source.window)
+        case Levels():
+            return _LevelsPlan(block, source)
     assert_never(block)
 
 
@@ -205,14 +228,14 @@ class FeatureExtractor:
         rows = np.ascontiguousarray(windows.transpose(0, 2, 1)).reshape(-1, self._n)
         out = np.empty((len(rows), self._width), np.float32)
         for start in range(0, len(rows), self._rows):
-            work = self._prepare(rows[start : start + self._rows])
+            work = self._prepare(start, rows[start : start + self._rows])
             at = 0
             for plan in self._plans:
                 plan.fill(work, out[start : start + self._rows, at : at + plan.size])
                 at += plan.size
-        return out.reshape(len(windows), -1)
+        return out.reshape(len(windows), self._axes * self._width)
 
-    def _prepare(self, rows: F32) -> _Work:
+    def _prepare(self, first: int, rows: F32) -> _Work:
         count = len(rows)
         x = self._x[:count]
         mean = rows.mean(axis=1, keepdims=True)
@@ -232,4 +255,4 @@ class FeatureExtractor:
         if self._needs_tapered:
             np.multiply(x, self._taper, out=self._tapered[:count])
             squares = squares_in_place(rfft32(self._tapered[:count], self._tapered_spectrum[:count]))
-        return _Work(rows, mean, slope, x, plain, squares)
+        return _Work(first, rows, mean, slope, x, plain, squares)

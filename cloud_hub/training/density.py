@@ -1,0 +1,130 @@
+"""A shrunken Gaussian of healthy features, as the linear residual network that ships it. numpy only.
+
+With covariance S, shrunken towards a multiple of the identity (Ledoit & Wolf 2004), the Mahalanobis distance is
+z' (S + lam I)^-1 z = |A z|^2 / lam with A = sqrt(lam) (S + lam I)^(-1/2). A network that gives y = (I - A) z leaves the
+residual z - y = A z: its energy *is* the distance, up to a factor that calibration takes out. How much to shrink is
+chosen by the likelihood of healthy rows that were left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.signal.arrays import F64, Ints
+
+FOLDS = 4
+_SHRINKAGES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_CLUSTER_ROUNDS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Density:
+    """Healthy states `centres` (states, features), all with one spread: `root` (features, features) is A."""
+
+    centres: F64
+    root: F64
+
+    def distances(self, z: F64) -> F64:
+        """Residuals z - y of the nearest state, (k, features)."""
+        residuals = np.stack([(z - centre) @ self.root for centre in self.centres])
+        nearest = np.square(residuals).sum(axis=2).argmin(axis=0)
+        picked: F64 = residuals[nearest, np.arange(len(z))]
+        return picked
+
+
+def folds(rows: int, guard: int) -> Iterator[tuple[Ints, Ints]]:
+    """Contiguous blocks to leave out, and what remains with `guard` rows cut on either side: windows overlap."""
+    every = np.arange(rows)
+    for block in np.array_split(every, FOLDS):
+        kept = np.concatenate([every[: max(0, block[0] - guard)], every[block[-1] + 1 + guard :]])
+        yield kept, block
+
+
+def pick_shrinkage(z: F64, groups: list[Ints], guard: int) -> float:
+    """The shrinkage under which left-out rows (k, features) are likeliest, the same for all groups."""
+    losses = np.zeros(len(_SHRINKAGES))
+    for kept, left_out in folds(len(z), guard):
+        for group in groups:
+            known, unknown = z[kept][:, group], z[left_out][:, group]
+            values, vectors = np.linalg.eigh(_covariance(known))
+            squares = np.square((unknown - known.mean(axis=0)) @ vectors).mean(axis=0)
+            mean = max(float(values.mean()), 1e-9)
+            for i, shrinkage in enumerate(_SHRINKAGES):
+                spread = np.maximum(values, 0.0) + shrinkage * mean
+                losses[i] += float((squares / spread + np.log(spread)).sum())
+    return _SHRINKAGES[int(np.argmin(losses))]
+
+
+def fit_density(z: F64, groups: list[Ints], shrinkage: float, states: int = 1, seed: int = 0) -> Density:
+    """Fit on healthy rows (k, features). Features of different groups are taken for independent."""
+    features = z.shape[1]
+    centres, owner = _clusters(z, states, seed)
+    centred = z - centres[owner]
+    root = np.zeros((features, features))
+    for group in groups:
+        values, vectors = np.linalg.eigh(_covariance(centred[:, group]))
+        values = np.maximum(values, 0.0)
+        ridge = shrinkage * max(float(values.mean()), 1e-9)
+        root[np.ix_(group, group)] = (vectors * np.sqrt(ridge / (values + ridge))) @ vectors.T
+    return Density(centres, root)
+
+
+def left_out_distances(z: F64, groups: list[Ints], shrinkage: float, guard: int) -> F64:
+    """Root mean square residual of each group for rows that its model has not seen: (k, groups).
+
+    Mean and scale too are taken without the block left out, so what a level wanders from block to block is in it.
+    """
+    out = np.empty((len(z), len(groups)))
+    for kept, left_out in folds(len(z), guard):
+        mean, scale = z[kept].mean(axis=0), np.maximum(z[kept].std(axis=0), 1e-6)
+        density = fit_density((z[kept] - mean) / scale, groups, shrinkage)
+        residual = density.distances((z[left_out] - mean) / scale)
+        out[left_out] = group_energy(residual, groups)
+    return out
+
+
+def group_energy(residual: F64, groups: list[Ints]) -> F64:
+    """Root mean square of residuals (k, features) over each group: (k, groups)."""
+    return np.stack([np.sqrt(np.square(residual[:, group]).mean(axis=1)) for group in groups], axis=1)
+
+
+def mixture_gain(z: F64, groups: list[Ints], shrinkage: float, states: int, guard: int, seed: int) -> float:
+    """How much nearer left-out rows are to the nearest of several states than to the one: share of mean energy saved.
+
+    Both are measured with the spread of the single state, so that they can be compared.
+    """
+    one, many = 0.0, 0.0
+    for kept, left_out in folds(len(z), guard):
+        single = fit_density(z[kept], groups, shrinkage)
+        centres, _ = _clusters(z[kept], states, seed)
+        one += float(np.square(single.distances(z[left_out])).sum())
+        many += float(np.square(Density(centres, single.root).distances(z[left_out])).sum())
+    return 1.0 - many / max(one, 1e-12)
+
+
+def _covariance(rows: F64) -> F64:
+    return np.atleast_2d(np.cov(rows, rowvar=False))
+
+
+def _clusters(z: F64, states: int, seed: int) -> tuple[F64, Ints]:
+    """k-means with k-means++ seeding (Arthur & Vassilvitskii 2007): centres and each row's owner."""
+    if states == 1:
+        return z.mean(axis=0, keepdims=True), np.zeros(len(z), np.int64)
+    rng = np.random.default_rng(seed)
+    centres = z[rng.integers(len(z), size=1)]
+    for _ in range(states - 1):
+        far = np.square(z[:, None] - centres[None]).sum(axis=2).min(axis=1)
+        centres = np.vstack([centres, z[rng.choice(len(z), p=far / far.sum())]])
+    owner = np.zeros(len(z), np.int64)
+    for _ in range(_CLUSTER_ROUNDS):
+        found = np.stack([np.square(z - centre).sum(axis=1) for centre in centres]).argmin(axis=0)
+        if np.array_equal(found, owner):
+            break
+        owner = found
+        centres = np.stack(
+            [z[owner == i].mean(axis=0) if (owner == i).any() else centre for i, centre in enumerate(centres)]
+        )
+    return centres, owner
