@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cloud_hub.cli._common import JsonOption
+from cloud_hub.cli._evaluate_cmapss import cmapss
 
 if TYPE_CHECKING:
     from cloud_hub.evaluate.recordings import RecordingsResult
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True, help="Score bundles on recordings, through the gateway's own code.")
     group.command("recordings")(recordings)
+    group.command("cmapss")(cmapss)
     app.add_typer(group, name="evaluate")
 
 

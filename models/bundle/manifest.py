@@ -76,7 +76,15 @@ class Levels(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="l
     floors: Annotated[list[Positive], msgspec.Meta(min_length=1, max_length=MAX_AXES)]
 
 
-FeatureBlock = LogBands | EnvelopeBands | Shape | Moments | Levels
+class SegmentMeans(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="segment_means"):
+    """Per axis: the means of `segments` equal consecutive parts of the window, oldest first; with as many segments as
+    samples, the samples themselves. Source: piecewise aggregate approximation, Keogh et al. 2001.
+    """
+
+    segments: Annotated[int, msgspec.Meta(ge=1, le=512)]
+
+
+FeatureBlock = LogBands | EnvelopeBands | Shape | Moments | Levels | SegmentMeans
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,7 +268,7 @@ class _Peek(msgspec.Struct):
     score: _Kinds = msgspec.field(default_factory=_Kinds)
 
 
-FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments", "levels")
+FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments", "levels", "segment_means")
 SCORE_KINDS = ("residual", "stacked", "remaining_life")
 
 

@@ -11,7 +11,17 @@ from typing import assert_never
 
 import numpy as np
 
-from models.bundle.manifest import EnvelopeBands, FeatureBlock, FeatureSpec, InputSpec, Levels, LogBands, Moments, Shape
+from models.bundle.manifest import (
+    EnvelopeBands,
+    FeatureBlock,
+    FeatureSpec,
+    InputSpec,
+    Levels,
+    LogBands,
+    Moments,
+    SegmentMeans,
+    Shape,
+)
 from models.errors import SignalError
 from models.signal.arrays import C64, F32
 from models.signal.envelope import EnvelopePlan
@@ -166,7 +176,23 @@ class _LevelsPlan:
         out[:, 1] *= np.float32(0.5)
 
 
-_Plan = _LogBandsPlan | _EnvelopeBandsPlan | _ShapePlan | _MomentsPlan | _LevelsPlan
+class _SegmentMeansPlan:
+    def __init__(self, block: SegmentMeans, source: InputSpec) -> None:
+        self.size = block.segments
+        if source.window % block.segments:
+            raise SignalError(
+                f"segment_means: expected a number of segments that divides the window of {source.window} samples, "
+                f"got {block.segments}"
+            )
+
+    def describe(self, axis: int, name: str) -> list[FeatureInfo]:
+        return [FeatureInfo(axis, "mean", f"{name} mean {i + 1}/{self.size}") for i in range(self.size)]
+
+    def fill(self, work: _Work, out: F32) -> None:
+        work.rows.reshape(len(work.rows), self.size, -1).mean(axis=2, out=out)
+
+
+_Plan = _LogBandsPlan | _EnvelopeBandsPlan | _ShapePlan | _MomentsPlan | _LevelsPlan | _SegmentMeansPlan
 
 
 def _plan(block: FeatureBlock, source: InputSpec) -> _Plan:
@@ -181,6 +207,8 @@ def _plan(block: FeatureBlock, source: InputSpec) -> _Plan:
             return _MomentsPlan(source.window)
         case Levels():
             return _LevelsPlan(block, source)
+        case SegmentMeans():
+            return _SegmentMeansPlan(block, source)
     assert_never(block)
 
 
