@@ -41,9 +41,7 @@ def read_lives(path: Path) -> Lives:
     if missing:
         raise DataError(f"{path}: expected columns unit and cycle, {' and '.join(missing)} missing in {first[:80]!r}")
     try:
-        table = np.loadtxt(
-            data.decode().splitlines(), delimiter="," if header else None, skiprows=int(header), ndmin=2
-        )
+        table = np.loadtxt(data.decode().splitlines(), delimiter="," if header else None, skiprows=int(header), ndmin=2)
     except ValueError as error:
         raise DataError(f"{path}: expected numbers: {error}") from error
     if table.shape[1] != len(names) or not len(table):

@@ -73,8 +73,9 @@ class CmapssResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def phm08(predicted: F64, true: F64) -> float:
-    """The PHM08 challenge's score: sum of exp(-d / 13) - 1 for early, exp(d / 10) - 1 for late predictions, d = predicted
-    - true. Lower is better. Source: Saxena et al. 2008.
+    """The PHM08 challenge's score: sum of exp(-d / 13) - 1 for early, exp(d / 10) - 1 for late predictions.
+
+    d = predicted - true. Lower is better. Source: Saxena et al. 2008.
     """
     d = predicted - true
     return float(np.sum(np.where(d < 0, np.exp(-d / 13.0), np.exp(d / 10.0)) - 1.0))
@@ -106,9 +107,7 @@ def evaluate_cmapss(folder: Path, seed: int = 1) -> CmapssResult:
         folder = folder / "cmapss"
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise DataError(
-            f"{folder}: {', '.join(missing)} missing: they are in NASA's Turbofan Engine Degradation Simulation Data Set"
-        )
+        raise DataError(f"{folder}: {', '.join(missing)} missing: they are in NASA's C-MAPSS turbofan data set")
     lives = read_lives(folder / FILES[0])
     test = read_lives(folder / FILES[1])
     true = read_remaining(folder / FILES[2], len(test.units))

@@ -127,7 +127,7 @@ def train_lives(order: Order, lives: Lives, say: Say) -> TrainedLife:
         rmse_unseen=_rmse(unseen - capped, weight),
         rmse_unseen_ridge=_rmse(_ridge_unseen(z, capped, fold) - capped, weight),
         rmse_unseen_constant=_rmse(np.average(capped, weights=weight) - capped, weight),
-        rmse_int8_loss=_rmse(network(z)[:, 0] - capped, weight) - _rmse(as_float - capped, weight),
+        rmse_int8_loss=_rmse(network(z)[:, 0].astype(np.float64) - capped, weight) - _rmse(as_float - capped, weight),
         predicted=unseen[order_of].round(2).tolist(),
         residuals=(capped - unseen)[order_of].round(2).tolist(),
     )
@@ -202,8 +202,7 @@ def life_gates(evaluation: LifeEvaluation) -> list[str]:
 def ridge(z: F32, target: F64) -> F64:
     """Ridge regression with an intercept: coefficients (features + 1,), the intercept last."""
     a = np.concatenate([z, np.ones((len(z), 1))], axis=1).astype(np.float64)
-    solved: F64 = np.linalg.solve(a.T @ a + _RIDGE * np.eye(a.shape[1]), a.T @ target)
-    return solved
+    return np.linalg.solve(a.T @ a + _RIDGE * np.eye(a.shape[1]), a.T @ target).astype(np.float64)
 
 
 def _ridge_unseen(z: F32, target: F64, fold: Ints) -> F64:
@@ -259,7 +258,8 @@ def _card(manifest: Manifest, evaluation: LifeEvaluation) -> str:
 
 Slot `{manifest.slot}`, version `{manifest.version}`, family `{manifest.family}`.
 
-**What it listens to.** {", ".join(manifest.input.axes)}, one sample per cycle, windows of {manifest.input.window} cycles.
+**What it listens to.** {", ".join(manifest.input.axes)}, one sample per cycle, windows of \
+{manifest.input.window} cycles.
 
 **What it says.** Cycles left, at most about {evaluation.cap:g} (more cannot be told apart); the score is
 {HORIZON:g} / cycles left, so 1.0 means {HORIZON:g} cycles. Points do not calibrate.

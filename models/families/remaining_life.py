@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.bundle.manifest import CalibrationSpec, DecisionSpec, FeatureSpec, InputSpec, SegmentMeans
+from models.bundle.manifest import CalibrationSpec, DecisionSpec, FeatureSpec, SegmentMeans
 from models.families import Family
 from models.signal.baselines import fit_t2_q
 

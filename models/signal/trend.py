@@ -28,9 +28,9 @@ TrendState = Literal["too_short", "no_trend", "rising", "reached"]
 MAX_BINS = 192
 MIN_SCORES = 12
 _MIN_PIECE = 8
-_SIGNIFICANT = 3.5  # standard errors; the best of up to MAX_BINS correlated ones: see the test of false rises
+_SIGNIFICANT = 3.5  # as standard errors; the best of many correlated ones: see the test of false rises
 _LAST = 3  # bins whose median is the level now
-_LAGS = (1, 2, 4, 8, 16, 32)
+_WALK_SHARES = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 100.0)  # variance that the walk adds in a step, over the noise's
 _DRAWS = 4000
 _MIN_NOISE = 1e-3  # of the log score: a tenth of a percent
 _TINY = 1e-12
@@ -59,23 +59,22 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class _Rise:
-    """A last rise, for each place where it may have begun, (k,): its weight, the log score now and its drift with their
-    standard errors. `sigma2` per second.
+    """Ways to see a last rise, (k,): when it began, the weight, the log score now (its error given the drift, and by
+    how much an error of the drift moves it), the drift and its error, the walk's variance per second.
     """
 
     since_s: F64
     weight: F64
     now: F64
     now_error: F64
+    reach: F64
     drift: F64
     drift_error: F64
-    sigma2: float
+    sigma2: F64
     freedom: float
 
 
-def outlook(
-    times_s: F64, scores: F64, *, limit: float = 1.0, coverage: float = 0.8, lasting: int = _LAST
-) -> Outlook:
+def outlook(times_s: F64, scores: F64, *, limit: float = 1.0, coverage: float = 0.8, lasting: int = _LAST) -> Outlook:
     """When the score will reach `limit`, as seen at the last time.
 
     Args:    times_s: (n,), any order; a time that comes twice counts once, as the mean. scores: (n,), not negative;
@@ -138,89 +137,67 @@ def _binned(times_s: F64, scores: F64) -> tuple[F64, F64]:
 
 
 def _last_rise(times: F64, logs: F64) -> _Rise | None:
-    """Level, then drift from some time on, None when no such drift is upward beyond chance.
+    """Level, then drift from some time on; None when a level alone explains the history about as well.
 
-    Generalised least squares under the covariance sigma^2 min(t, u) + eta^2 [t = u], for every time at which the rise
-    may have begun (up to `_MIN_PIECE` before the end); each counts by its likelihood.
+    For each share of walk in the noise and each time at which the rise may have begun (up to `_MIN_PIECE` before the
+    end): generalised least squares under the covariance s^2 (share min(t, u) / step + [t = u]). Every one of them
+    counts by its likelihood, s^2 at its best.
     """
-    sigma2, eta2 = _variances(times, logs)
+    n = len(times)
     t = times - times[0]
-    walk = sigma2 * np.minimum(t[:, None], t[None, :])
-    root = np.linalg.cholesky(walk + eta2 * np.eye(len(t)))
-    starts = t[: len(t) - _MIN_PIECE + 1]
-    columns = np.concatenate(
-        [np.ones((len(t), 1)), np.maximum(t[:, None] - starts, 0.0), logs[:, None], walk[:, -1:]], axis=1
-    )
-    white = np.linalg.solve(root, columns)
-    one, hinge, seen, towards = white[:, 0], white[:, 1:-2], white[:, -2], white[:, -1]
-    level = (one @ seen) / (one @ one)
-    along = (one @ hinge) / (one @ one)
-    seen = seen - level * one
-    hinge = hinge - np.outer(one, along)  # the level is taken off both: what is left is the drift's own
-    information = np.square(hinge).sum(axis=0)
-    drift = (hinge.T @ seen) / information
-    residual = seen[:, None] - hinge * drift
-    misfit = np.square(residual).sum(axis=0)
-    best = int(np.argmin(misfit))
-    freedom = len(t) - 3.0
-    inflate = max(1.0, float(misfit[best]) / freedom)  # where the variogram was too hopeful, the residuals say so
-    drift_error = np.sqrt(inflate / information)
-    if drift[best] <= _SIGNIFICANT * drift_error[best]:
+    step = float(t[-1]) / (n - 1)
+    starts = t[: n - _MIN_PIECE + 1]
+    hinges = np.maximum(t[:, None] - starts, 0.0)
+    parts, plain = [], -math.inf
+    for share in _WALK_SHARES:
+        walk = (share / step) * np.minimum(t[:, None], t[None, :])
+        root = np.linalg.cholesky(walk + np.eye(n))
+        columns = np.concatenate([np.ones((n, 1)), hinges, logs[:, None], walk[:, -1:]], axis=1)
+        white = np.linalg.solve(root, columns)
+        one, hinge, seen, towards = white[:, 0], white[:, 1:-2], white[:, -2], white[:, -1]
+        of_one = float(one @ one)
+        level, along = float(one @ seen) / of_one, (one @ hinge) / of_one
+        seen = seen - level * one
+        hinge = hinge - np.outer(one, along)  # the level is taken off both: what is left is the drift's own
+        information = np.square(hinge).sum(axis=0)
+        drift = (hinge.T @ seen) / information
+        least = n * _MIN_NOISE**2
+        without = float(seen @ seen) + least
+        misfit = without - np.square(drift) * information
+        volume = 2.0 * float(np.log(np.diag(root)).sum())
+        plain = max(plain, -0.5 * (n * math.log(without) + volume))
+        s2 = misfit / (n - 3)
+        # The score now: the line's end and what the walk has added to it, with the errors of both.
+        reach = t[-1] - starts - along
+        now = level + drift * reach + towards @ (seen[:, None] - hinge * drift)
+        own = max(float(walk[-1, -1] - towards @ towards), 0.0) + (1.0 - towards @ one) ** 2 / of_one
+        error = np.sqrt(s2 * own)  # given the drift, which moves the score now by `reach`
+        reach = reach - towards @ hinge
+        likelihood = -0.5 * (n * np.log(misfit) + volume)
+        drift_error, per_second = np.sqrt(s2 / information), s2 * share / step
+        parts.append(np.stack([starts, likelihood, now, error, reach, drift, drift_error, per_second]))
+    since, likelihood, now, now_error, reach, drift, drift_error, sigma2 = np.concatenate(parts, axis=1)
+    best = int(np.argmax(likelihood))
+    if drift[best] <= 0 or 2.0 * (likelihood[best] - plain) <= _SIGNIFICANT**2:
         return None
-    # The score now: the line's end and what the walk has added to it, with the errors of both.
-    reach = t[-1] - starts - along - towards @ hinge
-    now = level + drift * (t[-1] - starts - along) + towards @ residual
-    of_level = (1.0 - towards @ one) ** 2 / (one @ one)
-    now_variance = max(float(walk[-1, -1] - towards @ towards), 0.0) + of_level + np.square(reach) / information
-    return _Rise(
-        since_s=starts + times[0],
-        weight=np.exp((misfit[best] - misfit) / (2 * inflate)),
-        now=now,
-        now_error=np.sqrt(inflate * now_variance),
-        drift=drift,
-        drift_error=drift_error,
-        sigma2=inflate * sigma2,
-        freedom=freedom,
-    )
-
-
-def _variances(times: F64, logs: F64) -> tuple[float, float]:
-    """(sigma squared per second, eta squared), from the spread of differences at several lags (a variogram).
-
-    A difference over k steps has variance sigma^2 k dt + 2 eta^2; the median difference (drift) is taken off, and
-    spreads are of the median absolute deviation, so that one outlier or one jump does not count.
-    """
-    spreads, spans = [], []
-    for lag in _LAGS:
-        if len(logs) < 2 * lag + 4:
-            break
-        step = logs[lag:] - logs[:-lag]
-        spreads.append((1.4826 * float(np.median(np.abs(step - np.median(step))))) ** 2)
-        spans.append(float(np.median(times[lag:] - times[:-lag])))
-    v, dt = np.array(spreads), np.array(spans)
-    weight = 1.0 / np.arange(1, len(v) + 1)  # long lags overlap and say less
-    a = np.stack([dt, np.full_like(dt, 2.0)], axis=1) * weight[:, None]
-    (sigma2, eta2), *_ = np.linalg.lstsq(a, v * weight, rcond=None)
-    if sigma2 < 0:
-        sigma2, eta2 = 0.0, float(np.average(v, weights=weight)) / 2
-    elif eta2 < 0:
-        sigma2, eta2 = float(np.sum(weight * v * dt) / np.sum(weight * dt * dt)), 0.0
-    return float(sigma2), max(float(eta2), _MIN_NOISE**2)
+    weight = np.exp(likelihood - likelihood[best])
+    return _Rise(since + times[0], weight, now, now_error, reach, drift, drift_error, sigma2, n - 3.0)
 
 
 def _passages(rise: _Rise, log_limit: float) -> F64:
     """First-passage times, (draws,), inf where the level is never reached.
 
-    With drift m > 0 over a distance d the time is inverse Gaussian of mean d / m and shape d^2 / sigma^2; with m < 0 the
-    level is reached with probability exp(2 m d / sigma^2) alone, and then as fast as with -m.
+    With drift m > 0 over a distance d the time is inverse Gaussian of mean d / m and shape d^2 / sigma^2; with m < 0
+    the level is reached with probability exp(2 m d / sigma^2) alone, and then as fast as with -m.
     """
     rng = np.random.default_rng(0)
     spread = np.sqrt(rise.freedom / rng.chisquare(rise.freedom, _DRAWS))  # a Student's t in all
     start = rng.choice(len(rise.weight), _DRAWS, p=rise.weight / rise.weight.sum())
-    drift = rise.drift[start] + rise.drift_error[start] * spread * rng.standard_normal(_DRAWS)
-    now = rise.now[start] + rise.now_error[start] * spread * rng.standard_normal(_DRAWS)
+    off = rise.drift_error[start] * spread * rng.standard_normal(_DRAWS)
+    drift = rise.drift[start] + off
+    now = rise.now[start] + rise.reach[start] * off + rise.now_error[start] * spread * rng.standard_normal(_DRAWS)
     distance = np.maximum(log_limit - now, 0.0)
-    sigma2 = rise.sigma2 * spread**2
+    sigma2 = rise.sigma2[start] * spread**2
     speed = np.maximum(np.abs(drift), _TINY)
     out = distance / speed
     walks = (sigma2 > 0) & (distance > 0)
