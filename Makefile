@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TFLITE := .venv-tflite
+CONTENDERS := .venv-bench
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # Recordings for tests and benchmarks; see README, "Recordings".
 MILLWRIGHT_DATA ?= $(firstword $(wildcard ../shared/data))
@@ -19,10 +20,10 @@ define need
 	command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(2); }
 endef
 
-.PHONY: help demo test check lint types bench lock clean
+.PHONY: help demo test check lint types bench bench-detection lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
 
 demo: $(VENV)/.ready ## the whole loop, told live; DATA=folder for real recordings, ARGS="--exit --json FILE"
 	$(BIN)/python -m demo $(if $(DATA),--data $(DATA)) $(ARGS)
@@ -48,14 +49,19 @@ bench: $(VENV)/.ready ## benchmarks, as ratios within one run
 	@$(call need,mosquitto,mosquitto)
 	$(BIN)/python -m tests.benchmarks
 
+bench-detection: $(VENV)/.ready $(CONTENDERS)/.ready ## quality, time and memory beside PyOD and River; ARGS="--json FILE"
+	$(BIN)/python -m tests.benchmarks.detection --python $(CONTENDERS)/bin/python $(ARGS)
+
 lock: $(VENV)/.ready ## resolve all dependencies anew into requirements/
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra hub --extra sim --extra dev --python-version 3.11 \
 	  --universal --generate-hashes --no-header -o requirements/lock.txt
 	$(BIN)/uv pip compile pyproject.toml --extra edge-tflite --python-version 3.11 \
 	  --generate-hashes --no-header -o requirements/lock-tflite.txt
+	$(BIN)/uv pip compile pyproject.toml --extra bench --constraint requirements/lock.txt --python-version 3.11 \
+	  --universal --generate-hashes --no-header -o requirements/lock-bench.txt
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) $(TFLITE) var .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TFLITE) $(CONTENDERS) var .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.ready: requirements/lock.txt pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }
@@ -69,4 +75,10 @@ $(VENV)/.ready: requirements/lock.txt pyproject.toml
 $(TFLITE)/.ready: requirements/lock-tflite.txt pyproject.toml | $(VENV)/.ready
 	$(PYTHON) -m venv $(TFLITE)
 	$(BIN)/uv pip install -q --python $(TFLITE)/bin/python --require-hashes -r requirements/lock-tflite.txt
+	touch $@
+
+# What users would otherwise pick, in an environment of its own: nothing of it comes near ours.
+$(CONTENDERS)/.ready: requirements/lock-bench.txt | $(VENV)/.ready
+	$(PYTHON) -m venv $(CONTENDERS)
+	$(BIN)/uv pip install -q --compile-bytecode --python $(CONTENDERS)/bin/python --require-hashes -r requirements/lock-bench.txt
 	touch $@

@@ -9,6 +9,7 @@
     [update]   confirm_ticks max_starts stall_s
     [[point]]  machine point slot node port axes units quantity rate_hz
       [point.facts]  shaft_hz orders = { BPFO = 3.585 } zone_limits_mm_s = [1.4, 2.8, 4.5] zone_source
+                    bearing = { balls = 9, ball_mm = 7.94, pitch_mm = 39.04, angle_deg = 0 } in place of its orders
 
 All problems are reported at once, each with file and key; unknown keys are refused with the nearest known one.
 """
@@ -26,6 +27,8 @@ from edge_agent.settings_reader import REQUIRED, Problems, Table, boolean_free_n
 from models.contract.frames import MAX_AXES, MAX_RATE_HZ
 from models.contract.ids import FleetId, GatewayId, MachineId, NodeId, PointId, SlotId
 from models.contract.messages import MAX_POINTS, MAX_SLOTS
+from models.errors import SignalError
+from models.signal.bearing import bearing_orders
 from models.signal.diagnose import PointFacts
 
 ENV_PREFIX = "MILLWRIGHT_AGENT_"
@@ -129,7 +132,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "update": ("confirm_ticks", "max_starts", "stall_s"),
 }
 _POINT_KEYS = ("machine", "point", "slot", "node", "port", "axes", "units", "quantity", "rate_hz", "facts")
-_FACT_KEYS = ("shaft_hz", "orders", "zone_limits_mm_s", "zone_source")
+_FACT_KEYS = ("shaft_hz", "orders", "bearing", "zone_limits_mm_s", "zone_source")
 
 
 def load_config(path: Path, environment: Mapping[str, str]) -> Config:
@@ -214,7 +217,7 @@ def _point(table: Table) -> PointSettings:
     limits = facts.numbers("zone_limits_mm_s", 0.0, 1e6)
     if limits and (len(limits) != 3 or sorted(limits) != limits):
         facts.problem("zone_limits_mm_s", f"expected three rising limits (A/B, B/C, C/D), got {limits}")
-    orders = facts.number_table("orders", 1e-6, 1e4)
+    orders = _bearing(facts) | facts.number_table("orders", 1e-6, 1e4)
     shaft_hz = facts.number("shaft_hz", boolean_free_number, 1e-3, 1e5, 0.0)
     if orders and not shaft_hz:
         facts.problem("shaft_hz", "fault orders are multiples of the shaft's rate: shaft_hz is needed")
@@ -238,6 +241,26 @@ def _point(table: Table) -> PointSettings:
             zone_source=facts.text("zone_source", "") or None,
         ),
     )
+
+
+def _bearing(facts: Table) -> dict[str, float]:
+    """Orders from a bearing's geometry, where it is given; an order given by itself wins."""
+    geometry = facts.number_table("bearing", 0.0, 1e5)
+    if not geometry:
+        return {}
+    wanted = {"balls", "ball_mm", "pitch_mm"}
+    if not wanted <= geometry.keys() <= wanted | {"angle_deg"} or geometry["balls"] % 1:
+        facts.problem(
+            "bearing", f"expected balls (a whole number), ball_mm, pitch_mm and perhaps angle_deg, got {geometry}"
+        )
+        return {}
+    try:
+        return bearing_orders(
+            int(geometry["balls"]), geometry["ball_mm"], geometry["pitch_mm"], geometry.get("angle_deg", 0.0)
+        )
+    except SignalError as error:
+        facts.problem("bearing", str(error))
+        return {}
 
 
 def _check_points(points: tuple[PointSettings, ...], root: Table) -> None:

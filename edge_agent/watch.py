@@ -17,7 +17,7 @@ from models.signal.monitor import Monitor, Result
 from models.signal.score import Network
 from models.signal.windows import Ring
 
-_HISTORY_S = 1.0  # resolves lines 1 Hz apart: enough to tell the orders of a bearing from each other
+_HISTORY_S = 6.0  # some seventy turns of a cage at 1800 r/min: what faint orders need to stand out of chance
 _MAX_HISTORY = 65_536
 
 

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cloud_hub.cli._common import JsonOption
+from cloud_hub.cli._evaluate_bundle import bundle
 from cloud_hub.cli._evaluate_cmapss import cmapss
+from cloud_hub.cli._evaluate_cwru import cwru
+from cloud_hub.cli._evaluate_nab import nab
+from cloud_hub.cli._evaluate_network import network
+from cloud_hub.cli._evaluate_skab import skab
 
 if TYPE_CHECKING:
     from cloud_hub.evaluate.recordings import RecordingsResult
@@ -21,6 +26,11 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Score bundles on recordings, through the gateway's own code.")
     group.command("recordings")(recordings)
     group.command("cmapss")(cmapss)
+    group.command("network")(network)
+    group.command("skab")(skab)
+    group.command("nab")(nab)
+    group.command("cwru")(cwru)
+    group.command("bundle")(bundle)
     app.add_typer(group, name="evaluate")
 
 
@@ -35,6 +45,9 @@ def recordings(
     column_points: Annotated[  # noqa: FBT002 - a flag on the command line
         bool, typer.Option("--column-points", help="Each column is a point of its own, not an axis.")
     ] = False,
+    mend_time: Annotated[  # noqa: FBT002
+        bool, typer.Option("--mend-time", help="Sort rows by stamp and keep the first of equal stamps.")
+    ] = False,
     json_file: JsonOption = None,
 ) -> None:
     """Run recordings through a bundle: windows flagged, time to the first alarm, the classical baseline beside it."""
@@ -44,7 +57,7 @@ def recordings(
     from cloud_hub.evaluate.recordings import evaluate_recordings
     from models.bundle.archive import read_bundle
 
-    options = Options(tuple(a.strip() for a in axes.split(",") if a.strip()), rate, units, column_points)
+    options = Options(tuple(a.strip() for a in axes.split(",") if a.strip()), rate, units, column_points, mend_time)
     result = evaluate_recordings(
         read_bundle(model.read_bytes(), str(model)),
         load(calibrate, options),

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cloud_hub.cli._common import JsonOption
+from cloud_hub.cli._inspection import show_assumptions
 from cloud_hub.errors import DataError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cloud_hub.data.clips import Clips
+    from cloud_hub.data.recording import Recording
+    from cloud_hub.inspecting.propose import Given
+    from cloud_hub.inspecting.settle import Settled
+
+CHOOSE = "choose"
+CLIPS_FAMILY, CLIPS_SLOT = "melspectrum", "sound"
 _DATA_HELP = "A file (CSV, Parquet, WAV, npz) or folder; FILE@0.0-0.6 is its first 60 %. May be repeated."
 
 
@@ -22,41 +33,64 @@ def register(app: typer.Typer) -> None:
 def train(
     data: Annotated[list[str], typer.Option("--data", help="Healthy. " + _DATA_HELP)],
     out: Annotated[Path, typer.Option("--out", help="The bundle to write (.mwb).", dir_okay=False)],
-    family: Annotated[str, typer.Option(help="Model family.")] = "spectral",
-    slot: Annotated[str, typer.Option(help="The job on a gateway that the bundle is for.")] = "vibration",
+    family: Annotated[str, typer.Option(help="Model family; default: what fits the data.")] = CHOOSE,
+    slot: Annotated[str, typer.Option(help="The job on a gateway that the bundle is for; default: by family.")] = "",
     version: Annotated[str, typer.Option(help="Any text of A-Z a-z 0-9 . _ -; default: the time, UTC.")] = "",
     title: Annotated[str, typer.Option(help="One line for people.")] = "",
     faulty: Annotated[list[str] | None, typer.Option("--faulty", help="Only evaluated on. " + _DATA_HELP)] = None,
-    axes: Annotated[str, typer.Option(help="Columns to use, in order, with commas; default: all.")] = "",
+    axes: Annotated[str, typer.Option(help="Columns to use, in order, with commas; default: all that move.")] = "",
     rate: Annotated[float | None, typer.Option(help="Sampling rate in Hz, when the files do not say.")] = None,
     units: Annotated[str | None, typer.Option(help="Unit, when the files do not say: g, m/s2, degC, ...")] = None,
-    quantity: Annotated[str, typer.Option(help="Physical quantity; default: the family's first.")] = "",
-    column_points: Annotated[  # noqa: FBT002 - a flag on the command line
-        bool, typer.Option("--column-points", help="Each column is a point of its own, not an axis.")
-    ] = False,
+    quantity: Annotated[str, typer.Option(help="Physical quantity; default: the one that has the unit.")] = "",
+    column_points: Annotated[
+        bool | None,
+        typer.Option("--column-points/--one-point", help="Columns are points of their own, or axes of one point."),
+    ] = None,
+    mend_time: Annotated[
+        bool | None,
+        typer.Option(
+            "--mend-time/--no-mend-time",
+            help="Sort rows by stamp and keep the first of equal stamps, or refuse; default: mend, and say so.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 1,
+    seeds: Annotated[int, typer.Option(help="Trainings, to see how steady the result is.", min=1, max=100)] = 5,
     accept: Annotated[str | None, typer.Option(help="Ship although a gate fails, and why; it is recorded.")] = None,
     report: Annotated[Path | None, typer.Option(help="HTML report; default: beside the bundle.")] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Train a network on healthy data, quantise it, check it against float and baseline, and pack a bundle."""
+    """Train a network on healthy data, quantise it, check it against float and baseline, and pack a bundle.
+
+    What is not given is taken from the data as `cloud-hub inspect` would propose it, and said.
+    """
     import msgspec
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from cloud_hub.data.load import Options, load
+    from cloud_hub.inspecting.propose import Given
     from models.families import family_named
 
-    chosen = family_named(family)
-    options = Options(tuple(a.strip() for a in axes.split(",") if a.strip()), rate, units, column_points)
-    healthy = load(data, options)
-    broken = load(faulty, options) if faulty else []
-    began = time.monotonic()
     console = Console(stderr=True)
+    given = Given(
+        family=None if family == CHOOSE else family,
+        slot=slot or None,
+        quantity=quantity or None,
+        units=units,
+        rate_hz=rate,
+        axes=tuple(a.strip() for a in axes.split(",") if a.strip()),
+        column_points=column_points,
+        mend_time=mend_time,
+    )
+    clips = _clips(data, family, faulty)
+    settled = None if clips else _settle(data, faulty or [], given, console)
+    chosen = family_named(settled.proposal.family if settled else CLIPS_FAMILY)
+    slot = settled.proposal.slot if settled else slot or CLIPS_SLOT
+    began = time.monotonic()
     with Progress(TextColumn("{task.description:<58}"), BarColumn(), TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task("starting TensorFlow", total=1.0)
 
         from cloud_hub.report.render import render_report
+        from cloud_hub.training.clips import train_clips
         from cloud_hub.training.train import Order
         from cloud_hub.training.train import train as run
 
@@ -65,13 +99,18 @@ def train(
             family=chosen,
             slot=slot,
             version=version or time.strftime("%Y%m%d.%H%M%S", time.gmtime(now_s)),
-            title=title or f"{chosen.title}, {healthy[0].rate_hz:g} Hz",
-            quantity=quantity or next(iter(chosen.quantities)),
+            title=title or (settled.title if settled else chosen.title),
+            quantity=settled.proposal.quantity if settled else quantity or next(iter(chosen.quantities)),
             seed=seed,
             created_s=now_s,
             accept=accept,
+            seeds=seeds,
         )
-        trained = run(order, healthy, broken, lambda what, share: bar.update(task, description=what, completed=share))
+
+        def say(what: str, share: float) -> None:
+            bar.update(task, description=what, completed=share)
+
+        trained = train_clips(order, clips, say) if clips else run(order, *_recordings(settled), say)
         page = render_report(trained)
     train_s = time.monotonic() - began
     report = report or out.with_suffix(".html")
@@ -90,6 +129,7 @@ def train(
         "sha256": trained.bundle.sha256,
         "bundle_bytes": len(trained.data),
         "network_bytes": len(trained.bundle.model),
+        "quantised": trained.quantised.rung,
         "train_s": round(train_s, 2),
         "auc": {"float": auc.real, "int8": auc.int8, "baseline": auc.baseline},
         "baseline": trained.evaluation.baseline_name,
@@ -106,3 +146,36 @@ def train(
         f"AUC float {auc.real:.4f}  int8 {auc.int8:.4f}  {trained.evaluation.baseline_name} {auc.baseline:.4f}   "
         f"false alarms on held-out healthy data: {trained.evaluation.false_alarms}\n{out}  {report}"
     )
+
+
+def _settle(data: list[str], faulty: list[str], given: Given, console: Console) -> Settled:
+    from cloud_hub.inspecting.settle import settle
+
+    settled = settle(data, faulty, given)
+    show_assumptions(console, settled.inspection)
+    return settled
+
+
+def _recordings(settled: Settled | None) -> tuple[list[Recording], list[Recording]]:
+    return (settled.healthy, settled.faulty) if settled else ([], [])
+
+
+def _clips(data: list[str], family: str, faulty: list[str] | None) -> Clips | None:
+    """Clips of log-mel frames, when that is what the files are; None: recordings."""
+    from cloud_hub.data.clips import holds_clips, load_clips, pool_clips
+
+    files = [Path(one) for one in data]
+    found = [holds_clips(path) for path in files]
+    if not any(found):
+        return None
+    if not all(found):
+        raise DataError(
+            f"{files[found.index(False)]}: expected log-mel clips as in {files[found.index(True)]}, got none"
+        )
+    if family not in {CHOOSE, CLIPS_FAMILY}:
+        raise DataError(f"{files[0]}: log-mel clips are for --family {CLIPS_FAMILY}, got {family}")
+    if faulty:
+        raise DataError(
+            "--faulty: clips are trained with made-up faults; score labelled ones by `evaluate bundle --clips`"
+        )
+    return pool_clips([load_clips(path, labels=False) for path in files])

@@ -36,7 +36,7 @@ def load_clips(path: Path, *, labels: bool) -> Clips:
 
     Raises: DataError: not such a file; the text names file and array, what was expected and what came.
     """
-    arrays = _read(path)
+    arrays = read_arrays(path)
     if "X" not in arrays:
         raise DataError(f"{path}: expected an array X (clips, frames, mels), it has {', '.join(arrays) or 'none'}")
     x = arrays["X"]
@@ -52,7 +52,8 @@ def load_clips(path: Path, *, labels: bool) -> Clips:
     return Clips(clips, y, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _read(path: Path) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
+def read_arrays(path: Path) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
+    """The arrays `X` and `y` of an npz file, those that it has. Raises: DataError: it cannot be read."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
@@ -81,3 +82,34 @@ def clip_windows(x: F32) -> F32:
     """
     view = np.lib.stride_tricks.sliding_window_view(x, FRAMES_IN_WINDOW, axis=1)  # (clips, windows, mels, 5)
     return np.ascontiguousarray(view.transpose(0, 1, 3, 2)).reshape(len(x), view.shape[1], -1)
+
+
+def holds_clips(path: Path) -> bool:
+    """Whether a file is an npz with an array `X` of three dimensions, which no recording has. Reads only its header."""
+    if path.suffix != ".npz" or not path.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("X.npy") as member:
+            major, _ = np.lib.format.read_magic(member)
+            read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+            return len(read(member)[0]) == 3
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile):
+        return False  # whatever it is, the reader of recordings says what is wrong with it
+
+
+def pool_clips(parts: list[Clips]) -> Clips:
+    """Clips of several files as one; the digest is that of the only file, or of all digests in order.
+
+    Raises: DataError: frames or bands differ.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        if part.x.shape[1:] != first.x.shape[1:]:
+            raise DataError(
+                f"{part.name}, X: expected clips of {first.x.shape[1:]} as in {first.name}, got {part.x.shape[1:]}"
+            )
+    if len(parts) == 1:
+        return first
+    digest = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
+    name = "+".join(part.name for part in parts)[:200]
+    return Clips(np.concatenate([part.x for part in parts]), None, name, digest)

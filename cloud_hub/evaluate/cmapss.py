@@ -66,6 +66,7 @@ class CmapssResult(msgspec.Struct, frozen=True, kw_only=True):
     ridge: float
     constant: float
     network_bytes: int
+    rung: str
     published: list[Published]
     predicted: list[float]
     low: list[float]
@@ -161,6 +162,7 @@ def evaluate_cmapss(folder: Path, seed: int = 1) -> CmapssResult:
         ridge=_rmse(z_test @ beta[:-1] + beta[-1], true),
         constant=_rmse(np.full(len(true), capped.mean()), true),
         network_bytes=len(trained.bundle.model),
+        rung=own.rung,
         published=PUBLISHED,
         predicted=predicted.round(2).tolist(),
         low=low.round(2).tolist(),

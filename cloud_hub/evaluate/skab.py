@@ -181,9 +181,9 @@ def train_bundle(experiment: Experiment) -> tuple[bytes, F32]:
     so nothing is left to hold out for.
     """
     from cloud_hub.training.heads import fit_head
+    from cloud_hub.training.ladder import int8_rungs
     from cloud_hub.training.measure import calibrated_on
     from cloud_hub.training.prepare import prepare
-    from cloud_hub.training.quantise import quantise_model
     from cloud_hub.training.train import Order, manifest_for, pack
 
     family = family_named("process")
@@ -213,7 +213,9 @@ def train_bundle(experiment: Experiment) -> tuple[bytes, F32]:
     head = fit_head("mahalanobis", prepared, family, order.seed)
     if head is None:
         raise SignalError(f"{experiment.name}: no head was fitted")
-    model = quantise_model(head.keras_model, prepared.z_train, prepared.normalisation.clip, order.seed)
+    weights = np.ones(len(prepared.normalisation.mean))
+    clip = prepared.normalisation.clip
+    _, model = next(int8_rungs(head.keras_model, prepared.z_train, clip, order.seed, weights=weights))
     int8 = Int8Model(model)
     history = prepared.points[0].history
     manifest = calibrated_on(manifest_for(order, prepared, head.score, int8.spec, recordings), len(history))

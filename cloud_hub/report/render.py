@@ -27,7 +27,7 @@ def render_report(trained: Trained) -> str:
         window_us=trained.replay.window_us,
         names=trained.prepared.names,
         over=_share_over_limit,
-        losses=plots.loss_curve(trained.losses),
+        losses=plots.loss_curve(trained.losses) if trained.losses else None,
         int8_histogram=plots.score_histogram(evaluation.scores_healthy, evaluation.scores_faulty, "the network"),
         baseline_histogram=plots.score_histogram(
             evaluation.baseline_healthy, evaluation.baseline_faulty, evaluation.baseline_name

@@ -58,7 +58,7 @@ def leaks(
     """
     return [
         _same_files(healthy, faulty),
-        _real_rate([*healthy, *faulty]),
+        _real_rate(healthy),
         _file(points, scores),
         _position(points, scores),
     ]
@@ -74,7 +74,9 @@ def _same_files(healthy: Sequence[Recording], faulty: Sequence[Recording]) -> Le
 
 
 def _real_rate(recordings: Sequence[Recording]) -> Leak:
-    """A file that was resampled from a lower rate has an empty top: a network then tells files, not faults."""
+    """A file that was resampled from a lower rate has an empty top: a network then tells files, not faults. Only healthy
+    files are held against each other: a fault may well change the top of the spectrum.
+    """
     levels = {}
     for recording in recordings:
         x = recording.samples[:_SPECTRUM_SAMPLES, 0]

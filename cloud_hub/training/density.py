@@ -4,6 +4,9 @@ With covariance S, shrunken towards a multiple of the identity (Ledoit & Wolf 20
 z' (S + lam I)^-1 z = |A z|^2 / lam with A = sqrt(lam) (S + lam I)^(-1/2). A network that gives y = (I - A) z leaves the
 residual z - y = A z: its energy *is* the distance, up to a factor that calibration takes out. How much to shrink is
 chosen by the likelihood of healthy rows that were left out.
+
+"Healthy" records hold disturbances too: mean and covariance are an M-estimate (Maronna 1976), in which rows far out
+count by their distance's inverse.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from models.signal.arrays import F64, Ints
 FOLDS = 4
 _SHRINKAGES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _CLUSTER_ROUNDS = 50
+_REWEIGHTINGS = 8
+_LEAST_VARIANCE = 1e-4  # of standardised features
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +67,41 @@ def fit_density(z: F64, groups: list[Ints], shrinkage: float, states: int = 1, s
     """Fit on healthy rows (k, features). Features of different groups are taken for independent."""
     features = z.shape[1]
     centres, owner = _clusters(z, states, seed)
+    if states == 1:
+        centres = np.concatenate([robust_moments(z[:, group])[0] for group in groups])[None][:, _inverse(groups)]
     centred = z - centres[owner]
     root = np.zeros((features, features))
     for group in groups:
-        values, vectors = np.linalg.eigh(_covariance(centred[:, group]))
+        _, covariance = robust_moments(centred[:, group])
+        spread = np.sqrt(np.maximum(np.diag(covariance), _LEAST_VARIANCE))
+        values, vectors = np.linalg.eigh(covariance / np.outer(spread, spread))
         values = np.maximum(values, 0.0)
         ridge = shrinkage * max(float(values.mean()), 1e-9)
-        root[np.ix_(group, group)] = (vectors * np.sqrt(ridge / (values + ridge))) @ vectors.T
+        whitened = (vectors * np.sqrt(ridge / (values + ridge))) @ vectors.T
+        root[np.ix_(group, group)] = whitened / spread[:, None]
     return Density(centres, root)
+
+
+def robust_moments(rows: F64) -> tuple[F64, F64]:
+    """Mean (features,) and covariance (features, features) of rows (k, features), rows far out counting less."""
+    size = rows.shape[1]
+    usual = size + 2.0 * np.sqrt(2.0 * size)  # two standard deviations of chi-squared over its mean
+    weights = np.ones(len(rows))
+    mean, covariance = rows.mean(axis=0), _covariance(rows)
+    for _ in range(_REWEIGHTINGS):
+        ridge = 1e-3 * max(float(np.trace(covariance)) / size, _LEAST_VARIANCE) * np.eye(size)
+        off = rows - mean
+        distances = np.einsum("kf,fg,kg->k", off, np.linalg.inv(covariance + ridge), off, optimize=True)
+        weights = np.minimum(1.0, np.sqrt(usual / np.maximum(distances, 1e-12)))
+        mean = weights @ rows / weights.sum()
+        off = (rows - mean) * weights[:, None]
+        covariance = off.T @ off / np.square(weights).sum()
+    return mean, covariance
+
+
+def _inverse(groups: list[Ints]) -> Ints:
+    """Where each feature stands when the groups follow each other."""
+    return np.argsort(np.concatenate(groups))
 
 
 def left_out_distances(z: F64, groups: list[Ints], shrinkage: float, guard: int) -> F64:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cloud_hub.training.density import (
+    FOLDS,
     Density,
     fit_density,
     left_out_distances,
@@ -22,16 +23,15 @@ from cloud_hub.training.density import (
 )
 from cloud_hub.training.fit import Progress, fit, float_network, import_tensorflow
 from cloud_hub.training.prepare import Prepared
-from models.bundle.manifest import DecisionSpec, ResidualScore, ScoreGroup, ScoreSpec, StackedScore
+from models.bundle.manifest import ResidualScore, ScoreGroup, ScoreSpec, StackedScore
 from models.families import Family, Head, linear_members
 from models.signal.arrays import F32, F64
-from models.signal.decide import DecisionState, decide
 from models.signal.score import Network
 
 _UPPER = 0.9
 _UPPER_Z = 1.2816  # of a normal distribution
 _LEAST_SPREAD = 0.1
-_Z_LEAST, _Z_STEP, _Z_MOST = 3.0, 0.25, 8.0
+_Z = 3.0
 _STATES = (2, 3, 4, 6)
 _LEAST_GAIN = 0.02  # of mean energy: a further state that saves less follows noise
 
@@ -144,33 +144,20 @@ def _gaussian(head: Head, density: Density, prepared: Prepared, family: Family) 
 def scales_of(healthy: F64, names: Sequence[str], family: Family) -> F64:
     """What counts as 1 for each group, from scores of healthy rows that the model has not seen, (k, groups).
 
-    In the log of the score: median + z * spread, the spread that of the upper half, which is the side that alarms. Each
-    group has its own z: from the family's upwards, the smallest with which the whole decision machine, hysteresis
-    included, spends at most the family's share of these rows in alarm. (One z for all would let the most restless group
-    blind the others.)
+    In the log of the score: median + z * spread, the spread that of the upper half, which is the side that alarms, and
+    z by how far the group's kind wanders. Taken for each of a few blocks of time, the median over blocks: a disturbance
+    in one of them then does not blind the group for ever.
     """
-    logs = np.log(np.maximum(healthy, 1e-12))
-    centre = np.median(logs, axis=0)
-    spread = np.maximum((np.quantile(logs, _UPPER, axis=0) - centre) / _UPPER_Z, _LEAST_SPREAD)
-    scales = np.empty(logs.shape[1])
+    scales = np.empty(healthy.shape[1])
     for group, name in enumerate(names):
-        z = family.group_z.get(name, _Z_LEAST)
-        while z < _Z_MOST:
-            scores = np.exp(logs[:, group] - centre[group] - z * spread[group])
-            if time_in_alarm(scores, family.decision) <= family.healthy_alarm_share:
-                break
-            z += _Z_STEP
-        scales[group] = math.exp(centre[group] + z * spread[group])
+        z = family.group_z.get(name, _Z)
+        limits = []
+        for block in np.array_split(np.log(np.maximum(healthy[:, group], 1e-12)), FOLDS):
+            centre = float(np.median(block))
+            spread = max((float(np.quantile(block, _UPPER)) - centre) / _UPPER_Z, _LEAST_SPREAD)
+            limits.append(centre + z * spread)
+        scales[group] = math.exp(float(np.median(limits)))
     return scales
-
-
-def time_in_alarm(scores: F64, spec: DecisionSpec) -> float:
-    """Share of scores (k,), in time order, after which the verdict is `alarm`."""
-    state, alarmed = DecisionState(), 0
-    for score in scores.tolist():
-        state, _ = decide(state, score, spec)
-        alarmed += state.verdict == "alarm"
-    return alarmed / max(1, len(scores))
 
 
 def _scaled_groups(prepared: Prepared, family: Family, energy: Callable[[F32], F64]) -> list[ScoreGroup]:

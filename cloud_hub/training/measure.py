@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from cloud_hub.evaluate.clips import ClipBaselines
 from cloud_hub.evaluate.metrics import roc_auc
 from cloud_hub.training.checks import Leak, Rate, poisson_rate
 from cloud_hub.training.pick_rows import HeadRow, Steadiness
@@ -63,6 +64,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     float_faulty: list[float]
     baseline_healthy: list[float]
     baseline_faulty: list[float]
+    clip_baselines: ClipBaselines | None = None
+    """Of bundles trained from clips: plain scores to compare with on any other clips."""
 
 
 def scores_like_gateway(
@@ -155,17 +158,17 @@ def evaluate(
         healthy_over_limit=float((int8_healthy > 1).mean()),
         faulty_over_limit=float((int8_faulty > 1).mean()),
         int8_correlation=float(np.corrcoef(logs[0], logs[1])[0, 1]),
-        scores_healthy=_shown(int8_healthy),
-        scores_faulty=_shown(int8_faulty),
-        float_healthy=_shown(float_healthy),
-        float_faulty=_shown(float_faulty),
-        baseline_healthy=_shown(main[0]),
-        baseline_faulty=_shown(main[1]),
+        scores_healthy=shown(int8_healthy),
+        scores_faulty=shown(int8_faulty),
+        float_healthy=shown(float_healthy),
+        float_faulty=shown(float_faulty),
+        baseline_healthy=shown(main[0]),
+        baseline_faulty=shown(main[1]),
     )
     return evaluation, held_out
 
 
-def _shown(scores: F64) -> list[float]:
+def shown(scores: F64) -> list[float]:
     """Scores for plots: all of them, or as many as fit, evenly spread and in order."""
     if len(scores) > _SHOWN:
         scores = scores[np.linspace(0, len(scores) - 1, _SHOWN).astype(int)]

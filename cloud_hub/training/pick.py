@@ -16,6 +16,7 @@ from cloud_hub.training.stress import stress_windows
 from models.bundle.manifest import Manifest
 from models.families import Family, Head
 from models.signal.arrays import F32
+from models.signal.score import Network
 
 CLEARLY_BETTER = 0.005  # of AUC: less does not pay for a network that is harder to explain
 _ENOUGH_WINDOWS = 600  # held-out windows per point, for comparing heads
@@ -63,7 +64,7 @@ def pick_head(
         say(f"fitting {name}", share)
         head = fit_head(name, prepared, family, seed, _progress(name, share, 1 / len(family.heads), say))
         if head is not None:
-            found.append((head, _auc(manifest_of(head), head, prepared, faulty)))
+            found.append((head, pipeline_auc(manifest_of(head), head.network, prepared, faulty)))
     best = max(auc for _, auc in found)
     chosen = next(head for head, auc in found if auc >= best - CLEARLY_BETTER)
     rows = [HeadRow(head=head.head, auc=auc, shipped=head is chosen) for head, auc in found]
@@ -78,14 +79,17 @@ def steadiness(
     for seed in seeds:
         fitted = fit_head(head, prepared, family, seed)
         if fitted is not None:
-            aucs.append(_auc(manifest_of(fitted), fitted, prepared, made_up(prepared, family, seed + 1)))
+            aucs.append(
+                pipeline_auc(manifest_of(fitted), fitted.network, prepared, made_up(prepared, family, seed + 1))
+            )
     return Steadiness(seeds=list(seeds)[: len(aucs)], auc=aucs)
 
 
-def _auc(manifest: Manifest, head: FittedHead, prepared: Prepared, faulty: Sequence[F32]) -> float:
+def pipeline_auc(manifest: Manifest, network: Network, prepared: Prepared, faulty: Sequence[F32]) -> float:
+    """AUC through the gateway's code, held-out healthy windows against faulty ones of each point."""
     held_out = [few(p.held_out) for p in prepared.points]
-    healthy, _ = scores_like_gateway(manifest, head.network, prepared.points, held_out)
-    broken, _ = scores_like_gateway(manifest, head.network, prepared.points, faulty)
+    healthy, _ = scores_like_gateway(manifest, network, prepared.points, held_out)
+    broken, _ = scores_like_gateway(manifest, network, prepared.points, faulty)
     return roc_auc(np.concatenate(healthy), np.concatenate(broken))
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cloud_hub.data.recording import Recording, check_alike
 from cloud_hub.errors import DataError
-from models.bundle.manifest import FeatureSpec, InputSpec, Normalisation
+from models.bundle.manifest import FeatureSpec, InputSpec, Levels, Normalisation
 from models.families import Family
 from models.signal.arrays import F32, F64, Ints
-from models.signal.features import FeatureExtractor
+from models.signal.features import FeatureExtractor, FeatureInfo
 from models.signal.windows import cut_windows
 
 HELD_OUT = 0.25
 _TRAIN_HOP_DIVISOR = 2  # training windows overlap more than the gateway's: more of them from the same minutes
 _MIN_WINDOWS = 24
+_LEAST_RELATIVE = 1e-6
+_WITH_UNITS = {"mean", "change", "slope", "deviation"}
 _SCALE_FLOOR = 0.02  # of a feature's typical spread: a feature that never moved must not explode later
 
 
@@ -49,7 +52,7 @@ class Prepared:
     groups: dict[str, list[int]] | None
     """Features by the name of the group that they are scored with."""
     guard: int
-    """How many rows of `z_train` share samples with one of them, on either side."""
+    """How many rows of `z_train` share much with one of them, on either side."""
 
     def group_features(self) -> list[Ints]:
         """The features of each group; one of all features when there are no groups."""
@@ -84,7 +87,7 @@ def prepare(recordings: list[Recording], family: Family, quantity: str, held_out
     mean = np.mean(means, axis=0)
     centred = np.concatenate([r - m for r, m in zip(rows, means, strict=True)])
     spread = centred.std(axis=0, dtype=np.float64)
-    scale = np.maximum(spread, _SCALE_FLOOR * max(float(np.median(spread)), 1e-9))
+    scale = np.maximum(spread, _scale_floors(extract.infos, spread, mean))
     later = np.concatenate([extract(p.held_out) - m for p, m in zip(points, means, strict=True)])
     by_axis = family.groups_for(source)
     groups = by_axis and {
@@ -99,8 +102,26 @@ def prepare(recordings: list[Recording], family: Family, quantity: str, held_out
         z_train=(centred / scale).astype(np.float32),
         z_held_out=(later / scale).astype(np.float32),
         groups=groups or None,
-        guard=-(-window // max(1, hop // _TRAIN_HOP_DIVISOR)),
+        guard=-(-_judged(spec, window) // max(1, hop // _TRAIN_HOP_DIVISOR)),
     )
+
+
+def _scale_floors(infos: Sequence[FeatureInfo], spread: F64, mean: F64) -> F64:
+    """Least scales: a feature that never moved must not explode later.
+
+    Logarithms share a unit, so the usual spread of those of one kind tells what is little; a level in bar says nothing
+    of one in degrees, and has only its own size to go by.
+    """
+    floors = np.maximum(_LEAST_RELATIVE * np.abs(mean), 1e-9)
+    for kind in {info.kind for info in infos if info.kind not in _WITH_UNITS}:
+        same = np.array([info.kind == kind for info in infos])
+        floors[same] = _SCALE_FLOOR * max(float(np.median(spread[same])), 1e-9)
+    return floors
+
+
+def _judged(spec: FeatureSpec, window: int) -> int:
+    """How many of a window's samples its features are mainly made of."""
+    return min([window, *(block.span for block in spec.blocks if isinstance(block, Levels))])
 
 
 def _split(recordings: list[Recording], window: int, hop: int, share: float) -> list[PointData]:

@@ -17,7 +17,7 @@ from cloud_hub.data.lives import Lives
 from cloud_hub.errors import DataError, GateError
 from cloud_hub.runtime import Int8Model
 from cloud_hub.training.fit import import_tensorflow
-from cloud_hub.training.quantise import quantise_model
+from cloud_hub.training.ladder import int8_rungs
 from cloud_hub.training.train import Order, Say, libraries, pack
 from models import __version__
 from models.bundle.archive import Bundle, read_bundle
@@ -31,6 +31,7 @@ from models.signal.windows import cut_windows
 YOUNGEST = 30
 """Cycles that a unit must have run; younger windows are filled up in front (`padded`)."""
 MIN_UNITS = 3 * MEMBERS
+RUNG_RMSE_LOSS = 0.1  # cycles: a dearer rung of int8 is tried beyond this
 MAX_RMSE_LOSS = 0.5  # cycles that int8 may lose against float
 _MIN_CORRELATION = 0.2
 _EPOCHS = 25
@@ -42,7 +43,8 @@ _FILL = 5  # cycles whose mean fills up a young unit's window
 
 class LifeEvaluation(msgspec.Struct, frozen=True, kw_only=True):
     """RMSE in cycles against min(true, cap), each unit counting alike, of predictions by members that have not seen the
-    unit. `rmse_int8_loss`: RMSE of int8 less that of float, over all training windows. `residuals`: for rising
+    unit. `rmse_int8_loss`: RMSE of int8 less that of float, over all training windows; `rung`: how it was quantised.
+    `residuals`: for rising
     predictions `predicted`, what the truth was above them.
     """
 
@@ -53,6 +55,7 @@ class LifeEvaluation(msgspec.Struct, frozen=True, kw_only=True):
     rmse_unseen_ridge: float
     rmse_unseen_constant: float
     rmse_int8_loss: float
+    rung: str
     predicted: list[float]
     residuals: list[float]
 
@@ -113,12 +116,11 @@ def train_lives(order: Order, lives: Lives, say: Say) -> TrainedLife:
     fold = np.random.default_rng(order.seed).permutation(len(units))[owner] % MEMBERS
     model, members = _fit(order, z, capped, fold, say)
     say("quantising to int8", 0.9)
-    data = quantise_model(model, z, norm.clip, order.seed)
+    weight = 1.0 / np.bincount(owner)[owner]
+    rung, data, int8_loss = _quantised(model, z, norm.clip, order.seed, (capped, weight))
     int8 = Int8Model(data)
     network = int8.network()
-    as_float: F64 = _predict(model, z)[:, 0]
     unseen = members[np.arange(len(z)), fold]
-    weight = 1.0 / np.bincount(owner)[owner]
     order_of = np.argsort(unseen)[:: max(1, len(unseen) // 2000)]
     evaluation = LifeEvaluation(
         cap=CAP,
@@ -127,7 +129,8 @@ def train_lives(order: Order, lives: Lives, say: Say) -> TrainedLife:
         rmse_unseen=_rmse(unseen - capped, weight),
         rmse_unseen_ridge=_rmse(_ridge_unseen(z, capped, fold) - capped, weight),
         rmse_unseen_constant=_rmse(np.average(capped, weights=weight) - capped, weight),
-        rmse_int8_loss=_rmse(network(z)[:, 0].astype(np.float64) - capped, weight) - _rmse(as_float - capped, weight),
+        rmse_int8_loss=int8_loss,
+        rung=rung,
         predicted=unseen[order_of].round(2).tolist(),
         residuals=(capped - unseen)[order_of].round(2).tolist(),
     )
@@ -220,6 +223,29 @@ def _rmse(error: F64, weight: F64) -> float:
 
 def _predict(model: Any, z: F32) -> F64:  # noqa: ANN401 - a Keras model
     return np.concatenate([np.asarray(model(z[i : i + 8192]), np.float64) for i in range(0, len(z), 8192)])
+
+
+def _quantised(
+    model: Any,  # noqa: ANN401 - a Keras model
+    z: F32,
+    clip: float,
+    seed: int,
+    truth: tuple[F64, F64],
+) -> tuple[str, bytes, float]:
+    """The first rung of int8 that loses at most `RUNG_RMSE_LOSS`, else the best: (rung, `.tflite`, RMSE lost).
+
+    Args: truth: the target and weight of each row of z.
+    """
+    target, weight = truth
+    goal = _rmse(_predict(model, z)[:, 0] - target, weight)
+    best = ("", b"", np.inf)
+    for rung, data in int8_rungs(model, z, clip, seed, weights=np.ones(1)):
+        loss = _rmse(Int8Model(data).network()(z)[:, 0].astype(np.float64) - target, weight) - goal
+        if loss < best[2]:
+            best = (rung, data, loss)
+        if loss <= RUNG_RMSE_LOSS:
+            break
+    return best
 
 
 def _fit(order: Order, z: F32, capped: F64, fold: Ints, say: Say) -> tuple[Any, F64]:

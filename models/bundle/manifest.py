@@ -67,13 +67,17 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
 
 
 class Levels(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="levels"):
-    """Per axis, for slow signals: mean, and log10 of sqrt(variance + floor^2). `floors`: one per axis, in its unit.
+    """Per axis, for slow signals, of the window's last `span` samples: mean, and log10 of sqrt(variance + floor^2).
 
-    A coarse sensor repeats one value for a whole window: without a floor of the size of its usual deviation the
-    logarithm then falls to minus infinity, and such windows, not the machine, decide how wide "healthy" is.
+    `floors`: one per axis, in its unit. A coarse sensor repeats one value for a whole window: without a floor of the
+    size of its usual deviation the logarithm then falls to minus infinity, and such windows, not the machine, decide
+    how wide "healthy" is. `drifting`: axes, by index, whose mean is taken relative to the mean of the window's earlier
+    samples, because their level says nothing: heat follows the day.
     """
 
+    span: Annotated[int, msgspec.Meta(ge=2, le=MAX_WINDOW)]
     floors: Annotated[list[Positive], msgspec.Meta(min_length=1, max_length=MAX_AXES)]
+    drifting: Annotated[list[Annotated[int, msgspec.Meta(ge=0, lt=MAX_AXES)]], msgspec.Meta(max_length=MAX_AXES)] = []
 
 
 class SegmentMeans(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="segment_means"):
@@ -84,7 +88,31 @@ class SegmentMeans(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     segments: Annotated[int, msgspec.Meta(ge=1, le=512)]
 
 
-FeatureBlock = LogBands | EnvelopeBands | Shape | Moments | Levels | SegmentMeans
+class ClipStatistic(msgspec.Struct, frozen=True, kw_only=True):
+    """One statistic of a window's log-mel frames, `size` features. Over the frames, per band: `mean`; `high`, the mean
+    of the largest tenth; 20 log10 of the standard deviation (`deviation`) and of the root mean square step between
+    frames (`change`). Runs of neighbouring bands are averaged down to `size`, which divides the number of bands. For
+    `cepstral_deviation` and `cepstral_change` the same of the first `size` coefficients of each frame's cosine
+    transform.
+    """
+
+    kind: Literal["mean", "high", "deviation", "change", "cepstral_deviation", "cepstral_change"]
+    size: Annotated[int, msgspec.Meta(ge=1, le=512)]
+
+
+class LogMel(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="log_mel"):
+    """Per axis, for sound: log-mel frames over the window, and statistics of them. See `models.signal.mel`."""
+
+    n_fft: Annotated[int, msgspec.Meta(ge=16, le=16_384)] = 1024
+    hop: Annotated[int, msgspec.Meta(ge=1, le=16_384)] = 512
+    mels: Annotated[int, msgspec.Meta(ge=1, le=512)] = 128
+    low_hz: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
+    high_hz: Positive
+    floor: Positive = 2.220446049250313e-16
+    statistics: Annotated[list[ClipStatistic], msgspec.Meta(min_length=1, max_length=16)]
+
+
+FeatureBlock = LogBands | EnvelopeBands | Shape | Moments | Levels | LogMel | SegmentMeans
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,9 +212,9 @@ class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     to `ok` when `clear_windows` scores in a row are under `clear_level`. `warn` likewise over `warn_level`.
 
     `clear_of_peak`: the alarm also ends when `clear_windows` scores in a row are under that share of the episode's peak
-    (the largest of its medians over the last `peak_windows` scores). The machine may then have settled elsewhere: all levels are
-    multiplied by `rearm` times the median of the last m scores, where that is over 1; the factor only falls, with that
-    median. See `models.signal.decide`.
+    (the largest of its medians over the last `peak_windows` scores). The machine may then have settled elsewhere: all
+    levels are multiplied by `rearm` times the median of the last m scores, where that is over 1; the factor only falls,
+    with that median. See `models.signal.decide`.
     """
 
     n: Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -268,7 +296,7 @@ class _Peek(msgspec.Struct):
     score: _Kinds = msgspec.field(default_factory=_Kinds)
 
 
-FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments", "levels", "segment_means")
+FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments", "levels", "log_mel", "segment_means")
 SCORE_KINDS = ("residual", "stacked", "remaining_life")
 
 
@@ -325,16 +353,27 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
             f"many outputs, got {sizes | outputs}"
         )
     for block in manifest.features.blocks:
-        if isinstance(block, Levels) and len(block.floors) != len(manifest.input.axes):
-            raise BundleFormatError(
-                f"{where}, features: levels has {len(block.floors)} floors for {len(manifest.input.axes)} axes"
-            )
+        if isinstance(block, Levels):
+            _check_levels(block, manifest.input, where)
     if isinstance(score, StackedScore):
         _check_groups(score.groups, features, where)
     if manifest.input.hop > manifest.input.window:
         raise BundleFormatError(f"{where}, input: hop {manifest.input.hop} is over the window {manifest.input.window}")
     if manifest.decision.n > manifest.decision.m:
         raise BundleFormatError(f"{where}, decision: n {manifest.decision.n} is over m {manifest.decision.m}")
+
+
+def _check_levels(block: Levels, source: InputSpec, where: str) -> None:
+    if len(block.floors) != len(source.axes) or any(axis >= len(source.axes) for axis in block.drifting):
+        raise BundleFormatError(
+            f"{where}, features: levels has {len(block.floors)} floors and drifting axes {block.drifting} for "
+            f"{len(source.axes)} axes"
+        )
+    if block.span > source.window - bool(block.drifting):
+        raise BundleFormatError(
+            f"{where}, features: levels spans {block.span} samples of a window of {source.window}, and drifting axes "
+            "need samples before them"
+        )
 
 
 def _check_groups(groups: list[ScoreGroup], features: int, where: str) -> None:

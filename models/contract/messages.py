@@ -115,7 +115,11 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrderMatch(msgspec.Struct, frozen=True, kw_only=True):
-    """Lines of the envelope (or velocity) spectrum that stand at multiples of a known fault order."""
+    """Lines of the envelope (or velocity) spectrum that stand at multiples of a known fault order.
+
+    `prominence`: standard deviations above what wrong orders show. `sidebands`: Hz. `depth`: of the envelope's
+    modulation at the order, amplitude over mean; `healthy_depth`: the same of this point's healthy signal, where known.
+    """
 
     fault: Text
     order: float
@@ -123,10 +127,16 @@ class OrderMatch(msgspec.Struct, frozen=True, kw_only=True):
     harmonics: Annotated[list[float], msgspec.Meta(max_length=16)]
     prominence: float
     confidence: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    sidebands: Annotated[list[float], msgspec.Meta(max_length=16)] = []
+    depth: float | None = None
+    healthy_depth: float | None = None
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a point is in alarm. `fault` is None where nothing known matches: unknown stays unknown."""
+    """Why a point is in alarm. `fault` is None where nothing known matches: unknown stays unknown.
+
+    `ranking`: all known faults, the most likely first, however unlikely: a guess, not a finding.
+    """
 
     summary: LongText
     drivers: Annotated[list[Driver], msgspec.Meta(max_length=16)] = []
@@ -136,6 +146,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     zone: Text | None = None
     zone_source: Text | None = None
     check_first: Text | None = None
+    ranking: Annotated[list[Text], msgspec.Meta(max_length=64)] = []
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

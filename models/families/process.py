@@ -11,13 +11,15 @@ import re
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from models.bundle.manifest import CalibrationSpec, DecisionSpec, FeatureSpec, InputSpec, Levels
 from models.families import Family, dense_autoencoder
 from models.signal.arrays import F32
 from models.signal.baselines import fit_t2_q
 
-_WINDOW = 16
+_SPAN = 16
+_WINDOW = 64  # of which the last samples are judged; those before tell where drifting signals come from
 _KINDS = {
     "vibration": r"acc|vib|veloc|displac|shock",
     "electrical": r"curr|volt|amp|power|torque|watt|phase",
@@ -26,8 +28,8 @@ _KINDS = {
     "speed": r"speed|rpm|freq|rotat",
 }
 # How far each kind may be from its median, in spreads of some minutes of training: over longer times healthy heat
-# wanders far, currents and voltages hardly at all. See DECISIONS.md, 24.
-_SPREADS = {"electrical": 2.0, "hydraulic": 3.25, "vibration": 4.75, "thermal": 5.75}
+# wanders far, currents and voltages hardly at all. See DECISIONS.md, 26.
+_SPREADS = {"electrical": 1.85, "hydraulic": 4.0, "vibration": 6.75, "thermal": 4.25}
 
 
 def kind_of(axis: str) -> str:
@@ -43,15 +45,18 @@ def _groups_for(source: InputSpec) -> dict[str, list[int]]:
 
 
 def _features_for(source: InputSpec) -> FeatureSpec:
-    return FeatureSpec(detrend="none", blocks=[Levels(floors=[1e-6] * len(source.axes))])
+    drifting = [at for at, axis in enumerate(source.axes) if kind_of(axis) == "thermal"]
+    return FeatureSpec(detrend="none", blocks=[Levels(span=_SPAN, floors=[1e-6] * len(source.axes), drifting=drifting)])
 
 
-def _fit_features(_spec: FeatureSpec, healthy: F32) -> FeatureSpec:
-    """Floors of half the usual deviation within a window; of a signal that hardly ever moves, its usual step."""
-    deviation = healthy.std(axis=1, dtype=np.float64)  # (k, axes)
+def _fit_features(spec: FeatureSpec, healthy: F32) -> FeatureSpec:
+    """Floors of half the usual deviation within a span; of a signal that hardly ever moves, its mean deviation."""
+    deviation = healthy[:, -_SPAN:].std(axis=1, dtype=np.float64)  # (k, axes)
     usual = np.median(deviation, axis=0)
     usual = np.where(usual > 0.0, usual, deviation.mean(axis=0))
-    return FeatureSpec(detrend="none", blocks=[Levels(floors=np.maximum(0.5 * usual, 1e-6).tolist())])
+    floors = np.maximum(0.5 * usual, 1e-6).tolist()
+    blocks = [structs.replace(block, floors=floors) if isinstance(block, Levels) else block for block in spec.blocks]
+    return structs.replace(spec, blocks=blocks)
 
 
 def _build_network(keras: Any, features: int, seed: int) -> Any:  # noqa: ANN401 - Keras is the hub's
@@ -61,7 +66,13 @@ def _build_network(keras: Any, features: int, seed: int) -> Any:  # noqa: ANN401
 FAMILY = Family(
     name="process",
     title="slow process signals together",
-    quantities={"process": ("mixed",), "temperature": ("degC", "K"), "pressure": ("bar", "Pa"), "current": ("A",)},
+    quantities={
+        "process": ("mixed",),
+        "temperature": ("degC", "K"),
+        "pressure": ("bar", "Pa"),
+        "current": ("A",),
+        "unknown": ("unknown",),
+    },
     window_for=lambda _rate_hz: (_WINDOW, 1),
     features_for=_features_for,
     build_network=_build_network,

@@ -39,7 +39,13 @@ def _build_network(keras: Any, features: int, seed: int) -> Any:  # noqa: ANN401
 FAMILY = Family(
     name="spectral",
     title="vibration spectra and envelope",
-    quantities={"acceleration": ("g", "m/s2"), "velocity": ("mm/s", "m/s"), "sound": ("Pa",), "current": ("A",)},
+    quantities={
+        "acceleration": ("g", "m/s2"),
+        "velocity": ("mm/s", "m/s"),
+        "sound": ("Pa",),
+        "current": ("A",),
+        "unknown": ("unknown",),
+    },
     window_for=lambda _rate_hz: (_WINDOW, _WINDOW // 4),
     features_for=_features_for,
     build_network=_build_network,

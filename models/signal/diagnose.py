@@ -1,15 +1,13 @@
 """Why a point is in alarm: what drives the score, which fault order matches, how severe, what to check first.
 
-Order matching follows the usual envelope analysis (Randall & Antoni 2011, section 5; Smith & Randall 2015 for which
-lines to expect): lines of the squared-envelope spectrum at multiples of a fault's order times shaft speed, each judged
-against the median of its neighbourhood. Several carrier bands are tried, because the resonance is not known. What does
-not stand out clearly stays unknown.
+Order matching is that of `models.signal.orders`. What does not stand out clearly stays unknown; the ranking then still
+says what comes nearest.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,20 +15,19 @@ import numpy as np
 from models.bundle.manifest import InputSpec
 from models.contract.messages import Diagnosis, Driver, OrderMatch
 from models.errors import SignalError
-from models.signal.arrays import F32, F64
-from models.signal.envelope import envelope_spectrum
+from models.signal.arrays import F32
 from models.signal.features import FeatureInfo
 from models.signal.monitor import Monitor, Result
+from models.signal.orders import Evidence, odds_against_chance, order_evidence
 from models.signal.spectrum import amplitude_spectrum
 
 STANDARD_GRAVITY = 9.80665  # m/s², ISO 80000-3
 _TO_MS2 = {"g": STANDARD_GRAVITY, "m/s2": 1.0, "m/s²": 1.0}
 _VELOCITY_BAND_HZ = (10.0, 1000.0)  # ISO 20816-3:2022, 4.3: for machines above 600 r/min
-_HARMONICS = 4
-_SPEED_TOLERANCE = 0.02  # slip and speed wander
-_NEIGHBOURHOOD_LINES = 12
-_PROMINENCE_HALF = 4.0  # a geometric mean of line / median at which matching is as likely as not
 _MIN_CONFIDENCE = 0.6
+_MIN_LINES = 2
+_MIN_DEPTH = 0.1  # of modulation: blows that make up a tenth of a band's envelope
+_DEEPER = 1.5  # than in the healthy signal, where that is known
 _MAX_DRIVERS = 3
 
 FAULT_NAMES = {
@@ -62,17 +59,23 @@ class PointFacts:
     zone_source: str | None = None
 
 
-def diagnose(samples: F32, result: Result, monitor: Monitor, facts: PointFacts) -> Diagnosis:
+def diagnose(
+    samples: F32,
+    result: Result,
+    monitor: Monitor,
+    facts: PointFacts,
+    healthy_depths: Mapping[str, float] | None = None,
+) -> Diagnosis:
     """Explain one result.
 
     Args: samples: (n, axes), the window behind the result or a longer stretch that ends with it, in the units of the
-          bundle's input. The longer, the finer the lines: of the CWRU recordings at 48 kHz a window of 4096 samples
-          names one in a hundred, a stretch of 32,768 about half of the race faults, none of them wrongly.
+          bundle's input: the longer, the finer the lines; several turns of the cage are needed.
+          healthy_depths: modulation depth by fault of this point's healthy signal (`orders.modulation_depths`).
     """
     source = monitor.manifest.input
     drivers = _drivers(result, monitor)
-    matches = match_orders(samples, source, facts)
-    best = matches[0] if matches else None
+    matches = match_orders(samples, source, facts, healthy_depths)
+    best = plain_match(matches)
     velocity = _velocity_rms(samples, source)
     zone = _zone(velocity, facts)
     summary = _summary(drivers, best)
@@ -85,6 +88,7 @@ def diagnose(samples: F32, result: Result, monitor: Monitor, facts: PointFacts) 
         zone=zone,
         zone_source=facts.zone_source if zone else None,
         check_first=_CHECK_FIRST.get(best.fault) if best else None,
+        ranking=[match.fault for match in matches],
     )
 
 
@@ -135,66 +139,55 @@ def _ratio(infos: Sequence[FeatureInfo], change: F32) -> float | None:
     return float(10.0 ** (float(change[np.argmax(np.abs(change))]) / power))
 
 
-def match_orders(samples: F32, source: InputSpec, facts: PointFacts) -> list[OrderMatch]:
-    """Known fault orders that stand out in the envelope spectrum of any axis, the most confident first."""
+def match_orders(
+    samples: F32, source: InputSpec, facts: PointFacts, healthy_depths: Mapping[str, float] | None = None
+) -> list[OrderMatch]:
+    """All known fault orders that the stretch (n, axes) can resolve, the most likely first, each with its confidence.
+
+    Each fault counts on the axis where it stands out most; the chance of that grows with the number of axes.
+    """
     if facts.shaft_hz is None or not facts.orders or source.units not in _TO_MS2:
         return []
-    best: dict[str, OrderMatch] = {}
-    for axis in range(samples.shape[1]):
-        for carrier in _carriers(source.rate_hz):
-            try:
-                hz, lines = envelope_spectrum(samples[:, axis], source.rate_hz, carrier)
-            except SignalError:  # the window is too short to resolve this carrier: the others may do
-                continue
-            for fault, order in facts.orders.items():
-                match = _match(fault, order, facts.shaft_hz, hz, lines)
-                if match is not None and (fault not in best or match.prominence > best[fault].prominence):
-                    best[fault] = match
-    return sorted(best.values(), key=lambda match: -match.prominence)
-
-
-def _carriers(rate_hz: float) -> list[tuple[float, float]]:
-    """Octave bands up to the Nyquist frequency, and the upper half as a whole."""
-    top = rate_hz / 2
-    return [(top / 8, top / 4), (top / 4, top / 2), (top / 2, top * 0.95), (top / 4, top * 0.95)]
-
-
-def _match(fault: str, order: float, shaft_hz: float, hz: F64, lines: F64) -> OrderMatch | None:
-    spacing = float(hz[1])
-    fundamental = order * shaft_hz
-    if fundamental < 3 * spacing:  # too close to zero to tell from slow modulation
-        return None
-    ratios, found = [], []
-    for k in range(1, _HARMONICS + 1):
-        centre = k * fundamental
-        reach = max(1, math.ceil(_SPEED_TOLERANCE * centre / spacing))
-        middle = round(centre / spacing)
-        low, high = middle - reach, middle + reach + 1
-        if high + _NEIGHBOURHOOD_LINES > len(lines):
-            break
-        around = np.concatenate(
-            [lines[max(2, low - _NEIGHBOURHOOD_LINES) : low], lines[high : high + _NEIGHBOURHOOD_LINES]]
+    best: dict[str, Evidence] = {}
+    axes = samples.shape[1]
+    for axis in range(axes):
+        try:
+            found = order_evidence(np.ascontiguousarray(samples[:, axis]), source.rate_hz, facts.shaft_hz, facts.orders)
+        except SignalError:  # too short to resolve any order: unknown stays unknown
+            continue
+        for evidence in found:
+            if evidence.fault not in best or evidence.z > best[evidence.fault].z:
+                best[evidence.fault] = evidence
+    odds = {fault: odds_against_chance(min(1.0, e.chance * axes)) for fault, e in best.items()}
+    # The cage line is part of the evidence for the elements: the two do not speak against each other.
+    cage_joined = "BSF" in best and best["BSF"].own_z > 0
+    rivals = {fault: odd for fault, odd in odds.items() if fault != "FTF" or not cage_joined}
+    healthy = healthy_depths or {}
+    matches = [
+        OrderMatch(
+            fault=fault,
+            order=e.order,
+            frequency_hz=e.frequency_hz,
+            harmonics=list(e.harmonics),
+            prominence=e.z,
+            confidence=odds[fault] / (1.0 + sum((rivals | {fault: odds[fault]}).values())) if e.z > 0 else 0.0,
+            sidebands=list(e.sidebands),
+            depth=e.depth,
+            healthy_depth=healthy.get(fault),
         )
-        peak = low + int(np.argmax(lines[low:high]))
-        # The largest of several lines of pure noise already stands above their median: sqrt(log2(n)) for a Rayleigh.
-        chance = math.sqrt(max(1.0, math.log2(2 * (high - low))))
-        ratios.append(float(lines[peak] / max(float(np.median(around)), 1e-12)) / chance)
-        if ratios[-1] > 2.0:
-            found.append(float(hz[peak]))
-    if not ratios or ratios[0] < 2.0:
+        for fault, e in best.items()
+    ]
+    return sorted(matches, key=lambda match: (-match.prominence, match.fault == "FTF"))
+
+
+def plain_match(matches: Sequence[OrderMatch]) -> OrderMatch | None:
+    """The first match, when it is plain enough to be named: confident, with lines of its own, deeper than healthy."""
+    if not matches or matches[0].confidence < _MIN_CONFIDENCE:
         return None
-    prominence = float(np.exp(np.mean(np.log(ratios[:3]))))
-    confidence = prominence**3 / (prominence**3 + _PROMINENCE_HALF**3)
-    if confidence < _MIN_CONFIDENCE:
-        return None
-    return OrderMatch(
-        fault=fault,
-        order=order,
-        frequency_hz=found[0],
-        harmonics=found,
-        prominence=prominence,
-        confidence=confidence,
-    )
+    best = matches[0]
+    lines = len(best.harmonics) + len(best.sidebands) / 2
+    deeper = best.healthy_depth is None or (best.depth or 0.0) > _DEEPER * best.healthy_depth
+    return best if lines >= _MIN_LINES and deeper and (best.depth or 0.0) >= _MIN_DEPTH else None
 
 
 def _velocity_rms(samples: F32, source: InputSpec) -> float | None:

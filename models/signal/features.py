@@ -18,6 +18,7 @@ from models.bundle.manifest import (
     InputSpec,
     Levels,
     LogBands,
+    LogMel,
     Moments,
     SegmentMeans,
     Shape,
@@ -25,6 +26,7 @@ from models.bundle.manifest import (
 from models.errors import SignalError
 from models.signal.arrays import C64, F32
 from models.signal.envelope import EnvelopePlan
+from models.signal.mel import ClipStatistics, MelPlan, mel_edges_hz
 from models.signal.spectrum import band_mean_square, hann, log_band_edges, rfft32, squares_in_place
 
 _BLOCK_BYTES = 1 << 19  # of samples at a time: with its spectra, about what a second-level cache holds
@@ -163,17 +165,25 @@ class _LevelsPlan:
     def __init__(self, block: Levels, source: InputSpec) -> None:
         if len(block.floors) != len(source.axes):
             raise SignalError(f"levels: expected a floor for each of {len(source.axes)} axes, got {len(block.floors)}")
+        self._span = block.span
         self._floor_squares = np.square(np.asarray(block.floors, np.float32))
+        self._drifting = np.zeros(len(source.axes), bool)
+        self._drifting[block.drifting] = True
 
     def describe(self, axis: int, name: str) -> list[FeatureInfo]:
-        return [FeatureInfo(axis, "mean", f"{name} mean"), FeatureInfo(axis, "spread", f"{name} spread", power=1.0)]
+        what = "change" if self._drifting[axis] else "mean"
+        return [FeatureInfo(axis, what, f"{name} {what}"), FeatureInfo(axis, "spread", f"{name} spread", power=1.0)]
 
     def fill(self, work: _Work, out: F32) -> None:
-        out[:, 0] = work.mean[:, 0]
         axes = (work.first + np.arange(len(work.rows))) % len(self._floor_squares)
-        variance = np.square(work.rows - work.mean).mean(axis=-1) + self._floor_squares[axes]
-        np.log10(variance, out=out[:, 1])
+        late = work.rows[:, -self._span :]
+        mean = late.mean(axis=-1)
+        np.log10(np.square(late - mean[:, None]).mean(axis=-1) + self._floor_squares[axes], out=out[:, 1])
         out[:, 1] *= np.float32(0.5)
+        drifting = np.flatnonzero(self._drifting[axes])
+        if len(drifting):
+            mean[drifting] -= work.rows[drifting, : -self._span].mean(axis=-1)
+        out[:, 0] = mean
 
 
 class _SegmentMeansPlan:
@@ -192,11 +202,49 @@ class _SegmentMeansPlan:
         work.rows.reshape(len(work.rows), self.size, -1).mean(axis=2, out=out)
 
 
-_Plan = _LogBandsPlan | _EnvelopeBandsPlan | _ShapePlan | _MomentsPlan | _LevelsPlan | _SegmentMeansPlan
+class _LogMelPlan:
+    def __init__(self, block: LogMel, source: InputSpec) -> None:
+        self._frames = MelPlan(
+            source.window,
+            source.rate_hz,
+            n_fft=block.n_fft,
+            hop=block.hop,
+            mels=block.mels,
+            low_hz=block.low_hz,
+            high_hz=block.high_hz,
+            floor=block.floor,
+            min_frames=2,
+        )
+        self._statistics = ClipStatistics(block.statistics, block.mels)
+        self._edges = mel_edges_hz(block.mels, block.low_hz, block.high_hz)
+        self.size = self._statistics.size
+
+    def describe(self, axis: int, name: str) -> list[FeatureInfo]:
+        return [
+            FeatureInfo(axis, f"mel_{kind}", f"{name} {kind.replace('_', ' ')} {index}")
+            if bands is None
+            else FeatureInfo(
+                axis,
+                f"mel_{kind}",
+                f"{name} {kind} {self._edges[bands[0]]:.0f}-{self._edges[bands[1] + 2]:.0f} Hz",
+                float(self._edges[bands[0]]),
+                float(self._edges[bands[1] + 2]),
+                power=20.0 if kind in ("mean", "high") else None,  # decibels
+            )
+            for kind, index, bands in self._statistics.parts
+        ]
+
+    def fill(self, work: _Work, out: F32) -> None:
+        out[:] = self._statistics(self._frames(work.x))
 
 
-def _plan(block: FeatureBlock, source: InputSpec) -> _Plan:
+_Plan = _LogBandsPlan | _EnvelopeBandsPlan | _ShapePlan | _MomentsPlan | _LevelsPlan | _LogMelPlan | _SegmentMeansPlan
+
+
+def _plan(block: FeatureBlock, source: InputSpec) -> _Plan:  # noqa: PLR0911 - one for each kind
     match block:
+        case LogMel():
+            return _LogMelPlan(block, source)
         case LogBands():
             return _LogBandsPlan(block, source)
         case EnvelopeBands():

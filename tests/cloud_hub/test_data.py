@@ -69,6 +69,94 @@ def test_time_stamps_as_dates_and_label_columns(tmp_path: Path) -> None:
     assert recording.rate_hz == pytest.approx(1.0)
 
 
+def test_time_out_of_order_is_mended_only_on_demand(tmp_path: Path) -> None:
+    back = np.r_[np.arange(300), np.arange(288, 488)] / 100.0  # steps back by 12 samples, which come twice
+    file = write_csv(tmp_path / "t.csv", table(time=back))
+    with pytest.raises(DataError, match="column 'time' goes back in time at row 301"):
+        load([file], Options(units="g"))
+    (mended,) = load([file], Options(units="g", mend_time=True))
+    assert mended.rate_hz == 100.0
+    np.testing.assert_array_equal(mended.samples, np.r_[X[:300], X[312:]])  # of equal stamps the first row
+
+
+def test_rows_in_any_order_are_sorted(tmp_path: Path) -> None:
+    order = np.random.default_rng(1).permutation(N)
+    file = write_csv(tmp_path / "t.csv", pa.table({"time": order / 100.0, "ax": X[order, 0]}))
+    (mended,) = load([file], Options(units="g", mend_time=True))
+    np.testing.assert_allclose(mended.samples[:, 0], X[:, 0], rtol=1e-6)
+
+
+def test_holes_cut_a_file_into_recordings(tmp_path: Path) -> None:
+    stamps = np.arange(N) / 100.0
+    stamps[200:] += 1.0
+    column = X[:, 0].astype(np.float64)
+    column[[300, 301]] = np.nan
+    file = write_csv(tmp_path / "h.csv", table(time=stamps, ax=column))
+    parts = load([file], Options(units="g", cut_holes=True))
+    assert [(r.name, r.point, len(r.samples)) for r in parts] == [
+        ("h.csv[1/3]", "h", 200), ("h.csv[2/3]", "h", 100), ("h.csv[3/3]", "h", 198),
+    ]  # fmt: skip
+    np.testing.assert_array_equal(parts[2].samples, X[302:])
+    (early,) = load([f"{file}@0.0-0.4"], Options(units="g", cut_holes=True))  # of the file, not of each piece
+    np.testing.assert_array_equal(early.samples, X[:200])
+    with pytest.raises(DataError, match="2 values are missing"):
+        load([file], Options(units="g"))
+
+
+def test_a_file_of_nothing_but_holes_is_refused(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "h.csv", table(ax=np.full(N, np.nan)))
+    with pytest.raises(DataError, match="no row has a value in each of the columns ax, ay"):
+        load([file], Options(units="g", cut_holes=True))
+
+
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        ("time;ax", "{0:.2f};{1:.4f}"),
+        ("Zeit;ax;time", "x;{1:.4f};{0:.2f}"),
+        ("time_ms\tax", "{2}\t{1:.4f}"),
+        ("timestamp,ax", "{3},{1:.4f}"),
+        ("date;time;ax", "2024-05-31;10:00:0{0:.2f};{1:.4f}"),
+    ],
+)
+def test_the_ways_people_write_tables(tmp_path: Path, head: str, line: str) -> None:
+    """Decimal commas, milliseconds, milliseconds since 1970, a day and a time of day: 100 Hz each time."""
+    comma = ";" in head
+    rows = [line.format(i / 100, X[i, 0], i * 10, 1_700_000_000_000 + i * 10) for i in range(N)]
+    text = "\n".join([head, *(row.replace(".", ",") if comma and "date" not in head else row for row in rows)])
+    (tmp_path / "w.csv").write_text(text)
+    (recording,) = load([str(tmp_path / "w.csv")], Options(("ax",), units="g"))
+    assert recording.rate_hz == pytest.approx(100.0)
+    np.testing.assert_allclose(recording.samples[:, 0], X[:, 0], atol=6e-5)
+
+
+def test_the_rate_of_stamps_that_are_rounded(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "r.csv", table(time=np.round(np.arange(N) / 400.0, 3)))  # steps of 2 and 3 ms
+    assert load([file], Options(units="g"))[0].rate_hz == pytest.approx(400.0, rel=0.01)
+
+
+def test_y_beside_x_is_a_direction_and_alone_a_label(tmp_path: Path) -> None:
+    np.savez(tmp_path / "xyz.npz", x=X[:, 0], y=X[:, 1], fs=100)
+    np.savez(tmp_path / "labelled.npz", ax=X[:, 0], y=np.zeros(N), fs=100)
+    assert load([str(tmp_path / "xyz.npz")], Options(units="g"))[0].axes == ("x", "y")
+    assert load([str(tmp_path / "labelled.npz")], Options(units="g"))[0].axes == ("ax",)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_encodings_of_spreadsheets(tmp_path: Path, encoding: str) -> None:
+    rows = "\n".join(f"{i};{20 + i % 7}" for i in range(N))
+    (tmp_path / "e.csv").write_bytes(f"time;Öl (°C)\n{rows}\n".encode(encoding))
+    (recording,) = load([str(tmp_path / "e.csv")], Options(units="degC"))
+    assert recording.axes == ("Öl (°C)",)
+    assert len(recording.samples) == N
+
+
+def test_a_table_without_names_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "n.csv").write_text("0.0,1.5\n0.1,1.6\n")
+    with pytest.raises(DataError, match=r"n.csv: expected names of columns in the first line, got numbers: '0.0,1.5'"):
+        load([str(tmp_path / "n.csv")], IN_G)
+
+
 def with_hole() -> pa.Table:
     column = X[:, 0].astype(np.float64)
     column[41] = np.nan

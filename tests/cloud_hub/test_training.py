@@ -15,7 +15,9 @@ from cloud_hub.errors import DataError, GateError
 from cloud_hub.evaluate.metrics import roc_auc
 from cloud_hub.evaluate.recordings import evaluate_recordings
 from cloud_hub.runtime import Int8Model
+from cloud_hub.training.checks import Leak, poisson_rate
 from cloud_hub.training.measure import Evaluation, Quality
+from cloud_hub.training.pick_rows import Steadiness
 from cloud_hub.training.train import Order, Trained, gates, train
 from models.bundle.archive import read_bundle
 from models.bundle.replay import replay_golden
@@ -132,7 +134,12 @@ def evaluation(**changes: object) -> Evaluation:
         ({}, None),
         ({"auc": Quality(real=0.95, int8=0.94, baseline=0.8)}, "int8 loses 0.0100 of AUC"),
         ({"auc": Quality(real=0.95, int8=0.95, baseline=0.97)}, "under that of plain RMS, 0.9700"),
-        ({"false_alarms": 2}, "2 false alarms on held-out healthy data"),
+        ({"baselines": {"Mahalanobis": 0.96}}, "under that of the plain Mahalanobis distance, 0.9600"),
+        ({"false_alarm_rate": poisson_rate(2, 3600.0)}, "2 false alarms in 1 h of held-out healthy data"),
+        ({"false_alarm_rate": poisson_rate(2, 30 * 86_400.0)}, None),
+        ({"steadiness": Steadiness(seeds=[1, 2], auc=[0.8, 0.95])}, "spreads by 0.075 over seeds"),
+        ({"leaks": [Leak(check="rate", finding="an empty top", serious=True)]}, "rate: an empty top"),
+        ({"leaks": [Leak(check="rate", finding="nothing")]}, None),
     ],
 )
 def test_gates(changes: dict[str, object], text: str | None) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.bundle.manifest import InputSpec
-from models.signal.diagnose import PointFacts, diagnose, match_orders
+from models.signal.diagnose import PointFacts, diagnose, match_orders, plain_match
 from models.signal.monitor import Monitor
 from tests.models.builders import RATE_HZ, WINDOW, blows, healthy_windows, manifest, no_network
 
@@ -43,7 +43,7 @@ def test_drivers_are_in_the_band_where_the_fault_rings() -> None:
 
 def test_unknown_stays_unknown() -> None:
     source = InputSpec(quantity="acceleration", units="g", axes=["x"], rate_hz=RATE_HZ, window=WINDOW, hop=WINDOW)
-    named = sum(bool(match_orders(w, source, FACTS)) for w in healthy_windows(200, seed=11))
+    named = sum(plain_match(match_orders(w, source, FACTS)) is not None for w in healthy_windows(200, seed=11))
     assert named <= 4  # of 200 windows of plain noise
 
 
@@ -67,3 +67,31 @@ def test_velocity_rms_of_a_pure_tone_and_its_zone() -> None:
     assert found.velocity_rms_mm_s == pytest.approx(velocity_mm_s, rel=0.02)
     assert found.zone == "C"
     assert found.zone_source == "ISO 20816-3, group 2, flexible"
+
+
+@pytest.mark.parametrize(("low", "high"), [(300.0, 500.0), (1000.0, 1300.0), (2500.0, 3000.0)])
+def test_noise_added_in_a_known_band_is_what_drives_the_score(low: float, high: float) -> None:
+    rng = np.random.default_rng(8)
+    spectrum = np.fft.rfft(rng.standard_normal((6, WINDOW, 1)), axis=1)
+    hz = np.fft.rfftfreq(WINDOW, 1 / RATE_HZ)
+    spectrum[:, (hz < low) | (hz > high)] = 0
+    added = np.fft.irfft(spectrum, WINDOW, axis=1)
+    healthy = healthy_windows(6, seed=3)
+    windows = (healthy + added / added.std() * healthy.std() * 0.7).astype(np.float32)
+    m, result = alarmed(windows)
+    drivers = diagnose(windows[-1], result, m, PointFacts()).drivers
+    first = next(d for d in drivers if d.label.endswith("Hz") and not d.label.startswith("envelope"))
+    found_low, found_high = (float(f) for f in first.label.removesuffix(" Hz").split("-"))
+    assert found_low < high
+    assert found_high > low
+    assert first.ratio > 1.5
+    assert sum(d.share for d in drivers) <= 1.0 + 1e-6
+
+
+def test_a_fault_no_deeper_than_the_healthy_signal_is_not_named() -> None:
+    source = InputSpec(quantity="acceleration", units="g", axes=["x"], rate_hz=RATE_HZ, window=WINDOW, hop=WINDOW)
+    window = (healthy_windows(1, seed=3) + blows(1, ORDERS["BPFO"] * SHAFT_HZ, 1.2))[0]
+    found = match_orders(window, source, FACTS)
+    assert plain_match(found) is not None
+    same = {match.fault: match.depth for match in found}
+    assert plain_match(match_orders(window, source, FACTS, same)) is None
