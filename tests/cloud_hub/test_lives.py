@@ -89,3 +89,10 @@ def test_cmapss_beats_ridge_and_the_published_lstm(data_dir: Path) -> None:
     assert abs(result.rmse - result.rmse_float) < 0.5
     assert 0.7 <= result.coverage_capped <= 0.9
     assert result.network_bytes < 100_000
+
+
+def test_the_train_command_says_that_it_does_not_read_lives(tmp_path: Path) -> None:
+    from cloud_hub.cli.train import train
+
+    with pytest.raises(DataError, match="learns from whole lives, run to failure"):
+        train(data=[str(written(tmp_path, CSV))], out=tmp_path / "a.mwb", family="remaining_life")
