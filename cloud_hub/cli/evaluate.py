@@ -9,6 +9,7 @@ import typer
 
 from cloud_hub.cli._common import JsonOption
 from cloud_hub.cli._evaluate_bundle import bundle
+from cloud_hub.cli._evaluate_cmapss import cmapss
 from cloud_hub.cli._evaluate_cwru import cwru
 from cloud_hub.cli._evaluate_nab import nab
 from cloud_hub.cli._evaluate_network import network
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True, help="Score bundles on recordings, through the gateway's own code.")
     group.command("recordings")(recordings)
+    group.command("cmapss")(cmapss)
     group.command("network")(network)
     group.command("skab")(skab)
     group.command("nab")(nab)

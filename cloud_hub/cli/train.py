@@ -25,6 +25,9 @@ CLIPS_FAMILY, CLIPS_SLOT = "melspectrum", "sound"
 _DATA_HELP = "A file (CSV, Parquet, WAV, npz) or folder; FILE@0.0-0.6 is its first 60 %. May be repeated."
 
 
+LIVES_FAMILY = "remaining_life"
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(train)
@@ -70,6 +73,11 @@ def train(
     from cloud_hub.inspecting.propose import Given
     from models.families import family_named
 
+    if family == LIVES_FAMILY:
+        raise DataError(
+            f"--family {family}: it learns from whole lives, run to failure, not from healthy data, and this command "
+            "does not read those yet; `cloud-hub evaluate cmapss` trains one"
+        )
     console = Console(stderr=True)
     given = Given(
         family=None if family == CHOOSE else family,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -11,8 +12,10 @@ from cloud_hub.store import tables as t
 from cloud_hub.store import views as v
 from cloud_hub.store.fleet_queries import health_view
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
+from models.signal.trend import outlook
 
 MAX_EVENTS_SHOWN = 100
+MAX_OUTLOOK_ROWS = 4000
 _BY_RAISED = Order("alarms", (t.Alarm.raised_s, t.Alarm.id), (float, int), descending=True)
 _BY_TIME = Order("trends", (t.Trend.time_s, t.Trend.id), (float, int), descending=True)
 _BY_HEALTH = Order("health", (t.Health.time_s, t.Health.id), (float, int), descending=True)
@@ -113,6 +116,48 @@ def list_trends(
     if until_s is not None:
         query = query.where(t.Trend.time_s < until_s)
     return fetch_page(session, query, _BY_TIME, paging, _trend)
+
+
+def get_outlook(
+    session: Session,
+    machine: str,
+    point: str,
+    *,
+    limit: float = 1.0,
+    coverage: float = 0.8,
+    until_s: float | None = None,
+) -> v.OutlookView:
+    """Where a point's score is heading, from its newest trend rows, `MAX_OUTLOOK_ROWS` at most. `until_s`: exclusive.
+
+    A row does not say which bundle's score it is: a change of bundle looks like a change of the machine.
+
+    Raises: NotFoundError: no gateway reports this point.
+    """
+    known = select(t.Point.point).where(t.Point.machine_id == machine, t.Point.point == point).limit(1)
+    if session.scalar(known) is None:
+        raise NotFoundError(f"point {machine}/{point}: no gateway reports it")
+    query = select(t.Trend.time_s, t.Trend.score_mean).where(t.Trend.machine_id == machine, t.Trend.point == point)
+    if until_s is not None:
+        query = query.where(t.Trend.time_s < until_s)
+    query = query.order_by(t.Trend.time_s.desc(), t.Trend.id.desc()).limit(MAX_OUTLOOK_ROWS)
+    rows = [(time_s, score) for time_s, score in session.execute(query) if score is not None]
+    times, scores = (np.array([row[i] for row in rows], np.float64) for i in (0, 1))
+    seen = outlook(times, scores, limit=limit, coverage=coverage)
+    return v.OutlookView(
+        machine=machine,
+        point=point,
+        state=seen.state,
+        limit=limit,
+        coverage=coverage,
+        rows=len(rows),
+        time_s=rows[0][0] if rows else None,
+        level=seen.level,
+        remaining_s=seen.remaining_s,
+        low_s=seen.low_s,
+        high_s=seen.high_s,
+        since_s=seen.since_s,
+        per_day=seen.per_day,
+    )
 
 
 def list_health(session: Session, paging: Paging, gateway: str) -> Page[v.HealthView]:

@@ -301,6 +301,28 @@ class TrendView:
 
 
 @dataclass(frozen=True, slots=True)
+class OutlookView:
+    """Where a point's score is heading. `remaining_s`: median time from `time_s` until it reaches `limit`; with
+    probability `coverage` it is between `low_s` and `high_s`. They are None unless the state is `rising`, and where
+    more than their share of the futures never reach the limit. `rows`: trend rows looked at, the newest at `time_s`.
+    """
+
+    machine: str
+    point: str
+    state: Literal["too_short", "no_trend", "rising", "reached"]
+    limit: float
+    coverage: float
+    rows: int
+    time_s: float | None
+    level: float | None
+    remaining_s: float | None
+    low_s: float | None
+    high_s: float | None
+    since_s: float | None
+    per_day: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class CaptureView:
     """A capture. `status`: chunks still come, all are here, or the file stands."""
 

@@ -216,7 +216,7 @@ def manifest_for(
             windows_train=len(prepared.z_train),
             windows_validation=len(prepared.z_held_out),
             code=f"millwright {__version__}",
-            libraries=_libraries(),
+            libraries=libraries(),
             seed=order.seed,
             accepted=order.accept,
         ),
@@ -226,7 +226,8 @@ def manifest_for(
     return calibrated_on(manifest, min(len(point.history) for point in prepared.points))
 
 
-def _libraries() -> dict[str, str]:
+def libraries() -> dict[str, str]:
+    """Versions of what a bundle is made with."""
     versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:

@@ -80,6 +80,14 @@ class Levels(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="l
     drifting: Annotated[list[Annotated[int, msgspec.Meta(ge=0, lt=MAX_AXES)]], msgspec.Meta(max_length=MAX_AXES)] = []
 
 
+class SegmentMeans(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="segment_means"):
+    """Per axis: the means of `segments` equal consecutive parts of the window, oldest first; with as many segments as
+    samples, the samples themselves. Source: piecewise aggregate approximation, Keogh et al. 2001.
+    """
+
+    segments: Annotated[int, msgspec.Meta(ge=1, le=512)]
+
+
 class ClipStatistic(msgspec.Struct, frozen=True, kw_only=True):
     """One statistic of a window's log-mel frames, `size` features. Over the frames, per band: `mean`; `high`, the mean
     of the largest tenth; 20 log10 of the standard deviation (`deviation`) and of the root mean square step between
@@ -104,7 +112,7 @@ class LogMel(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="l
     statistics: Annotated[list[ClipStatistic], msgspec.Meta(min_length=1, max_length=16)]
 
 
-FeatureBlock = LogBands | EnvelopeBands | Shape | Moments | Levels | LogMel
+FeatureBlock = LogBands | EnvelopeBands | Shape | Moments | Levels | LogMel | SegmentMeans
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -288,7 +296,7 @@ class _Peek(msgspec.Struct):
     score: _Kinds = msgspec.field(default_factory=_Kinds)
 
 
-FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments", "levels", "log_mel")
+FEATURE_KINDS = ("log_bands", "envelope_bands", "shape", "moments", "levels", "log_mel", "segment_means")
 SCORE_KINDS = ("residual", "stacked", "remaining_life")
 
 

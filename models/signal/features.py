@@ -20,6 +20,7 @@ from models.bundle.manifest import (
     LogBands,
     LogMel,
     Moments,
+    SegmentMeans,
     Shape,
 )
 from models.errors import SignalError
@@ -185,6 +186,22 @@ class _LevelsPlan:
         out[:, 0] = mean
 
 
+class _SegmentMeansPlan:
+    def __init__(self, block: SegmentMeans, source: InputSpec) -> None:
+        self.size = block.segments
+        if source.window % block.segments:
+            raise SignalError(
+                f"segment_means: expected a number of segments that divides the window of {source.window} samples, "
+                f"got {block.segments}"
+            )
+
+    def describe(self, axis: int, name: str) -> list[FeatureInfo]:
+        return [FeatureInfo(axis, "mean", f"{name} mean {i + 1}/{self.size}") for i in range(self.size)]
+
+    def fill(self, work: _Work, out: F32) -> None:
+        work.rows.reshape(len(work.rows), self.size, -1).mean(axis=2, out=out)
+
+
 class _LogMelPlan:
     def __init__(self, block: LogMel, source: InputSpec) -> None:
         self._frames = MelPlan(
@@ -221,10 +238,10 @@ class _LogMelPlan:
         out[:] = self._statistics(self._frames(work.x))
 
 
-_Plan = _LogBandsPlan | _EnvelopeBandsPlan | _ShapePlan | _MomentsPlan | _LevelsPlan | _LogMelPlan
+_Plan = _LogBandsPlan | _EnvelopeBandsPlan | _ShapePlan | _MomentsPlan | _LevelsPlan | _LogMelPlan | _SegmentMeansPlan
 
 
-def _plan(block: FeatureBlock, source: InputSpec) -> _Plan:
+def _plan(block: FeatureBlock, source: InputSpec) -> _Plan:  # noqa: PLR0911 - one for each kind
     match block:
         case LogMel():
             return _LogMelPlan(block, source)
@@ -238,6 +255,8 @@ def _plan(block: FeatureBlock, source: InputSpec) -> _Plan:
             return _MomentsPlan(source.window)
         case Levels():
             return _LevelsPlan(block, source)
+        case SegmentMeans():
+            return _SegmentMeansPlan(block, source)
     assert_never(block)
 
 

@@ -22,7 +22,8 @@ from cloud_hub.store.database import Database
 from cloud_hub.store.registry import SqlRegistry
 from cloud_hub.store.rescores import store_rescore
 from cloud_hub.store.writer import Message, Received, Writer
-from tests.simulators.hub import SHA, ApiClient, ack, chunks, diagnosis, event, point, state, trends
+from models.contract.messages import TrendBatch, TrendRow
+from tests.simulators.hub import BOOT, SHA, ApiClient, ack, chunks, diagnosis, event, point, state, trends
 
 NOW_S = 10_000.0
 BUNDLE = BundleRecord(
@@ -208,6 +209,27 @@ def test_trends_by_time(hub: Hub) -> None:
     assert times == [3090.0, 3080.0, 3070.0, 3060.0, 3050.0]
     assert hub.ids("/api/v1/trends", "time_s", machine="P-101", point="de", since=3060, until=3080) == [3070.0, 3060.0]
     assert hub.api.items("/api/v1/trends", limit=1)[0]["rms"] == [1.0, 2.0]
+
+
+def test_the_outlook_of_a_point(hub: Hub) -> None:
+    path = "/api/v1/machines/P-101/points/de/outlook"
+    assert "no gateway reports it" in hub.problem(path, 404).detail
+    hub.store(state("gw-1"))
+    assert hub.get(path)["state"] == "too_short"
+    rows = [
+        TrendRow(machine="P-101", point="de", time_s=3600.0 * i, span_s=3600.0, windows=9, score_mean=0.1 * 1.02**i)
+        for i in range(80)
+    ]
+    hub.store(TrendBatch(gateway="gw-1", boot_id=BOOT, seq=9, rows=rows))
+    shown = hub.get(path)
+    assert (shown["state"], shown["rows"], shown["time_s"]) == ("rising", 80, 3600.0 * 79)
+    left_s = (np.log(10) / np.log(1.02) - 79) * 3600
+    assert shown["low_s"] <= shown["remaining_s"] <= shown["high_s"]
+    assert shown["remaining_s"] == pytest.approx(left_s, rel=0.1)
+    assert hub.get(path, limit=0.3)["state"] == "reached"
+    assert hub.get(path, until=3600 * 5)["state"] == "too_short"
+    hub.problem(path, 422, limit=0)
+    hub.problem(path, 422, coverage=1.5)
 
 
 def test_captures_and_their_file(hub: Hub) -> None:

@@ -8,7 +8,7 @@ from models.errors import BundleSpecError
 from models.families import Family, families, family_named
 from models.signal.features import FeatureExtractor
 
-RATES_HZ = {"process": 1.0}
+RATES_HZ = {"process": 1.0, "remaining_life": 1.0}
 USUAL_HZ = 25_600.0
 
 

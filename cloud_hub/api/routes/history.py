@@ -149,6 +149,19 @@ def list_trends(
     )
 
 
+@router.get("/machines/{machine}/points/{point}/outlook", responses={**_LIST, **_ONE})
+def get_outlook(
+    session: SessionDep,
+    machine: str,
+    point: str,
+    limit: Annotated[float, Query(gt=0, le=1e6, description="The score that counts as reached.")] = 1.0,
+    coverage: Annotated[float, Query(ge=0.5, le=0.99, description="Probability of low_s to high_s.")] = 0.8,
+    until: TimeFilter = None,
+) -> v.OutlookView:
+    """Where a point's score is heading: time until the limit with an interval, or that it is not rising."""
+    return queries.get_outlook(session, machine, point, limit=limit, coverage=coverage, until_s=until)
+
+
 @router.get("/gateways/{gateway}/health", responses=_LIST)
 def list_health(session: SessionDep, paging: PagingDep, gateway: str) -> Page[v.HealthView]:
     """The health of one gateway's agent over time, newest first."""
