@@ -11,6 +11,7 @@ from cloud_hub.cli._common import JsonOption
 from cloud_hub.cli._evaluate_bundle import bundle
 from cloud_hub.cli._evaluate_cmapss import cmapss
 from cloud_hub.cli._evaluate_cwru import cwru
+from cloud_hub.cli._evaluate_femto import femto
 from cloud_hub.cli._evaluate_nab import nab
 from cloud_hub.cli._evaluate_network import network
 from cloud_hub.cli._evaluate_skab import skab
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     group.command("cmapss")(cmapss)
     group.command("network")(network)
     group.command("skab")(skab)
+    group.command("femto")(femto)
     group.command("nab")(nab)
     group.command("cwru")(cwru)
     group.command("bundle")(bundle)

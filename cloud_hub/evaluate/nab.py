@@ -16,7 +16,8 @@ import numpy as np
 
 from cloud_hub.data.recording import Recording
 from cloud_hub.errors import DataError
-from cloud_hub.evaluate.series import Alarm, bundle_of, run_series
+from cloud_hub.evaluate.series import bundle_of, run_series
+from models.families import family_named
 from models.signal.arrays import F32, F64
 
 _SERIES = "machine_temperature_system_failure.csv"
@@ -57,7 +58,9 @@ def evaluate_nab(folder: Path) -> NabResult:
     rate_hz = 1.0 / float(np.median(np.diff(stamps)))
     trained_on = min(_PROBATION_ROWS, round(_PROBATION_SHARE * len(values)))
     recording = Recording(_SERIES, "machine", values[:, None], rate_hz, ("temperature",), "degC", "0" * 64)
-    alarms, standing = run_series(recording, trained_on, bundle_of(recording, trained_on, "temperature"))
+    early = recording.part(0.0, trained_on / len(values))
+    bundle, history = bundle_of([early], family_named("process"), "temperature")
+    alarms, standing = run_series(recording, trained_on, bundle, history)
     rows, inside = [], np.zeros(len(stamps), bool)
     for start, end in windows:
         here = (stamps >= start) & (stamps <= end)
@@ -115,6 +118,3 @@ def _seconds(text: str) -> float:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-__all__ = ["Alarm", "NabResult", "WindowRow", "evaluate_nab", "read_series"]

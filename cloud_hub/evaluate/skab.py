@@ -19,9 +19,8 @@ import numpy as np
 from cloud_hub.data.recording import Recording
 from cloud_hub.errors import DataError
 from cloud_hub.evaluate.metrics import roc_auc
+from cloud_hub.evaluate.series import bundle_of
 from cloud_hub.runtime import Int8Model
-from models.bundle.archive import read_bundle
-from models.bundle.replay import replay_golden
 from models.errors import SignalError
 from models.families import family_named
 from models.signal.arrays import F32, F64, Bools, Ints
@@ -150,10 +149,8 @@ def run_experiment(experiment: Experiment) -> tuple[Bools, F64, tuple[int, int]]
     Returns: for every later row whether the point was in alarm, and its score; bytes of network and of bundle. A row on
     which no window ends (just after a gap) has what the last one had.
     """
-    data, history = train_bundle(experiment)
-    bundle = read_bundle(data, experiment.name)
+    bundle, history = bundle_of(training_part(experiment), family_named("process"), "process")
     network = Int8Model(bundle.model).network()
-    replay_golden(bundle, network)
     source = bundle.manifest.input
     monitor = Monitor(bundle.manifest, network, [experiment.name])
     monitor.process(history, [0] * len(history))
@@ -173,21 +170,12 @@ def run_experiment(experiment: Experiment) -> tuple[Bools, F64, tuple[int, int]]
             alarm[row], score[row] = last
             at = row + 1
     alarm[at:], score[at:] = last
-    return alarm, score, (len(bundle.model), len(data))
+    return alarm, score, (len(bundle.model), bundle.length)
 
 
-def train_bundle(experiment: Experiment) -> tuple[bytes, F32]:
-    """A bundle from the first rows alone, and the windows to calibrate on. All rows train: the design is fixed before,
-    so nothing is left to hold out for.
-    """
-    from cloud_hub.training.heads import fit_head
-    from cloud_hub.training.ladder import int8_rungs
-    from cloud_hub.training.measure import calibrated_on
-    from cloud_hub.training.prepare import prepare
-    from cloud_hub.training.train import Order, manifest_for, pack
-
-    family = family_named("process")
-    recordings = [
+def training_part(experiment: Experiment) -> list[Recording]:
+    """The first rows, a recording for each stretch without a gap."""
+    return [
         Recording(
             f"{experiment.name}:{start}-{end}",
             experiment.name,
@@ -200,28 +188,6 @@ def train_bundle(experiment: Experiment) -> tuple[bytes, F32]:
         for start, end in experiment.stretches
         if start < TRAINING_ROWS
     ]
-    order = Order(
-        family=family,
-        slot="process",
-        version="skab",
-        title=f"SKAB {experiment.name}",
-        quantity="process",
-        seed=1,
-        created_s=0,
-    )
-    prepared = prepare(recordings, family, order.quantity, held_out=0.0)
-    head = fit_head("mahalanobis", prepared, family, order.seed)
-    if head is None:
-        raise SignalError(f"{experiment.name}: no head was fitted")
-    weights = np.ones(len(prepared.normalisation.mean))
-    clip = prepared.normalisation.clip
-    _, model = next(int8_rungs(head.keras_model, prepared.z_train, clip, order.seed, weights=weights))
-    int8 = Int8Model(model)
-    history = prepared.points[0].history
-    manifest = calibrated_on(manifest_for(order, prepared, head.score, int8.spec, recordings), len(history))
-    history = history[: manifest.calibration.windows]
-    note = msgspec.json.encode({"protocol": "SKAB outlier task, trained on rows 0 to 399"})
-    return pack(manifest, model, int8.network(), history, note, f"# {order.title}\n"), history
 
 
 # --------------------------------------------------------------------------------------------------------- measures

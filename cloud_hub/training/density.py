@@ -87,7 +87,10 @@ def robust_moments(rows: F64) -> tuple[F64, F64]:
     size = rows.shape[1]
     usual = size + 2.0 * np.sqrt(2.0 * size)  # two standard deviations of chi-squared over its mean
     weights = np.ones(len(rows))
-    mean, covariance = rows.mean(axis=0), _covariance(rows)
+    # From the medians: from the plain moments, a tenth of rows far out would hold the estimate where they are.
+    mean = np.median(rows, axis=0)
+    deviation = 1.4826 * np.median(np.abs(rows - mean), axis=0)
+    covariance = np.diag(np.square(np.where(deviation > 0.0, deviation, rows.std(axis=0))))
     for _ in range(_REWEIGHTINGS):
         ridge = 1e-3 * max(float(np.trace(covariance)) / size, _LEAST_VARIANCE) * np.eye(size)
         off = rows - mean

@@ -212,7 +212,7 @@ class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     to `ok` when `clear_windows` scores in a row are under `clear_level`. `warn` likewise over `warn_level`.
 
     `clear_of_peak`: the alarm also ends when `clear_windows` scores in a row are under that share of the episode's peak
-    (the largest of its medians over the last `peak_windows` scores). The machine may then have settled elsewhere: all
+    (the largest of its medians over `peak_windows` scores). The machine may then have settled elsewhere: all
     levels are multiplied by `rearm` times the median of the last m scores, where that is over 1; the factor only falls,
     with that median. See `models.signal.decide`.
     """

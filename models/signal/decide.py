@@ -24,8 +24,8 @@ Change = Literal["raised", "cleared"]
 class DecisionState:
     """The last m scores (fewer at the start), newest last; the verdict; how long it has been quiet.
 
-    `fallen`: scores in a row under their share of the peak. `peak`: largest median of `episode`, the scores since the
-    alarm was raised, at most `peak_windows`: long enough that an overshoot at the onset is not taken for the level.
+    `fallen`: scores in a row under their share of the peak. `peak`: largest median of `episode`, the last `peak_windows`
+    scores, once there are so many: long enough that an overshoot at the onset is not taken for the level.
     `armed`: what all levels are multiplied by, 1 unless the machine has settled elsewhere after an alarm.
     """
 
@@ -53,7 +53,7 @@ def decide(state: DecisionState, score: float, spec: DecisionSpec) -> tuple[Deci
     if state.verdict == "alarm":
         return _in_alarm(state, recent, quiet, spec)
     if _over(recent, spec.alarm_level * armed) >= spec.n:
-        return DecisionState(recent, "alarm", 0, 0, median(recent), recent, armed), "raised"
+        return DecisionState(recent, "alarm", 0, 0, 0.0, recent[-spec.peak_windows :], armed), "raised"
     if armed > 1.0 or _over(recent, spec.warn_level) >= spec.n:
         return DecisionState(recent, "warn", quiet, armed=armed), None
     if state.verdict == "warn" and quiet < spec.clear_windows:
@@ -69,6 +69,8 @@ def _in_alarm(
     if spec.clear_of_peak is None:
         return replace(state, recent=recent, quiet=quiet), None
     episode = (*state.episode, recent[-1])[-spec.peak_windows :]
+    if len(episode) < spec.peak_windows:  # no telling yet what its level is
+        return replace(state, recent=recent, quiet=quiet, episode=episode), None
     peak = max(state.peak, median(episode))
     fallen = state.fallen + 1 if recent[-1] < spec.clear_of_peak * peak else 0
     if fallen >= spec.clear_windows:
