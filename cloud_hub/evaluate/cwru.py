@@ -28,7 +28,7 @@ from cloud_hub.runtime import Int8Model
 from cloud_hub.training.train import Order, Say, Trained, train
 from models.families import family_named
 from models.signal.arrays import F32, F64
-from models.signal.calibrate import limit_of
+from models.signal.calibrate import classical_limit
 from models.signal.diagnose import PointFacts, diagnose
 from models.signal.monitor import Monitor, Result
 from models.signal.windows import cut_windows
@@ -256,7 +256,7 @@ class _Judge:
             pick = rows[sensor][np.linspace(0, len(rows[sensor]) - 1, count).astype(int)]
             monitor.process(np.ascontiguousarray(pick), [i] * count)
             score = fit(pick)
-            self._rms.append((score, limit_of(score(pick), calibration)))
+            self._rms.append((score, classical_limit(score(pick), calibration)))
         self._saved = monitor.save()
 
     def run(self, file: _File) -> tuple[CwruRow, F64, F64]:

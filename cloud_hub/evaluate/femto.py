@@ -23,7 +23,7 @@ from models.bundle.manifest import Manifest
 from models.errors import SignalError
 from models.families import family_named
 from models.signal.arrays import F32, F64, Bools
-from models.signal.calibrate import limit_of
+from models.signal.calibrate import classical_limit
 from models.signal.decide import DecisionState, decide
 from models.signal.monitor import Monitor
 from models.signal.windows import cut_windows
@@ -104,7 +104,7 @@ def run_bearing(path: Path) -> BearingRow:
 
 def _alarmed(score: Callable[[F32], F64], history: F32, windows: F32, manifest: Manifest) -> Bools:
     """Whether the point is in alarm after each window, by a classical score with the bundle's own rule."""
-    limit = limit_of(score(history), manifest.calibration)
+    limit = classical_limit(score(history), manifest.calibration)
     state, out = DecisionState(), np.zeros(len(windows), bool)
     for i, value in enumerate((score(windows) / limit).tolist()):
         state, _ = decide(state, value, manifest.decision)

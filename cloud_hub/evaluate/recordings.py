@@ -14,7 +14,7 @@ from cloud_hub.runtime import Int8Model
 from models.bundle.archive import Bundle
 from models.families import family_named
 from models.signal.arrays import F32, F64
-from models.signal.calibrate import limit_of
+from models.signal.calibrate import classical_limit
 from models.signal.monitor import Monitor
 from models.signal.windows import cut_windows
 
@@ -100,7 +100,10 @@ class _Calibrated:
             monitor.process(windows[:needed], [0] * needed)
             self._saved[recording.point] = monitor.save()
             score = family.fit_baseline(windows[:needed])
-            self._baselines[recording.point] = (score, limit_of(score(windows[:needed]), self._manifest.calibration))
+            self._baselines[recording.point] = (
+                score,
+                classical_limit(score(windows[:needed]), self._manifest.calibration),
+            )
 
     def run(self, recording: Recording, faulty: bool) -> tuple[RecordingRow, F64, F64]:
         """One recording: its row, its scores, its baseline's scores."""

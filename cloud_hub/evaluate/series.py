@@ -48,7 +48,7 @@ def bundle_of(recordings: list[Recording], family: Family, quantity: str) -> tup
     _, model = next(int8_rungs(head.keras_model, prepared.z_train, clip, order.seed, weights=weights))
     int8 = Int8Model(model)
     history = prepared.points[0].history
-    manifest = manifest_for(order, prepared, head.score, int8.spec, recordings)
+    manifest = manifest_for(order, prepared, head, int8.spec, recordings)
     spec = msgspec.structs.replace(manifest.calibration, windows=max(manifest.calibration.windows, len(history)))
     manifest = calibrated_on(msgspec.structs.replace(manifest, calibration=spec), len(history))
     note = msgspec.json.encode({"trained_on": [recording.name for recording in recordings][:100]})

@@ -171,7 +171,7 @@ def _made_up(x: F32, block: LogMel, seed: int) -> F32:
 
 
 def _manifest(order: Order, prepared: Prepared, head: FittedHead, int8: Int8Model | None, clips: Clips) -> Manifest:
-    manifest = manifest_for(order, prepared, head.score, int8.spec if int8 else None, [])
+    manifest = manifest_for(order, prepared, head, int8.spec if int8 else None, [])
     changed = msgspec.structs.replace(manifest.provenance, data={clips.name: clips.sha256})
     return msgspec.structs.replace(manifest, provenance=changed)
 

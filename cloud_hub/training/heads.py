@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from cloud_hub.training.density import (
     FOLDS,
@@ -26,8 +27,10 @@ from cloud_hub.training.prepare import Prepared
 from models.bundle.manifest import ResidualScore, ScoreGroup, ScoreSpec, StackedScore
 from models.families import Family, Head, linear_members
 from models.signal.arrays import F32, F64
+from models.signal.calibrate import limit_of
 from models.signal.score import Network
 
+_UNSEEN_Z = 3.0  # spreads of rows that were left out: they wander, so fewer than of a point's own rows
 _UPPER = 0.9
 _UPPER_Z = 1.2816  # of a normal distribution
 _LEAST_SPREAD = 0.1
@@ -38,13 +41,17 @@ _LEAST_GAIN = 0.02  # of mean energy: a further state that saves less follows no
 
 @dataclass(frozen=True, slots=True)
 class FittedHead:
-    """A head ready to be quantised. `losses`: per epoch, empty for heads in closed form."""
+    """A head ready to be quantised. `losses`: per epoch, empty for heads in closed form. `least_limit`: the raw score
+    that healthy rows reach which the head has not seen; a point that happens to be calibrated on rows like those of the
+    training would else get a limit that the next healthy rows break. 0 where groups have scales of their own.
+    """
 
     head: Head
     keras_model: Any
     network: Network
     score: ScoreSpec
     losses: dict[str, list[float]]
+    least_limit: float = 0.0
 
 
 def fit_head(
@@ -66,7 +73,8 @@ def fit_head(
                 if groups
                 else ResidualScore(weights=weights.tolist())
             )
-            return FittedHead(head, fitted.keras_model, fitted.network, score, fitted.history)
+            least = _least_limit(prepared, family, lambda z: _root_energy(z, fitted.network, weights, prepared))
+            return FittedHead(head, fitted.keras_model, fitted.network, score, fitted.history, least)
         case "ensemble":
             parts = [fit_head(one, prepared, family, seed, progress) for one in ("mahalanobis", "autoencoder")]
             return join([part for part in parts if part is not None], prepared, family)
@@ -94,7 +102,8 @@ def join(parts: list[FittedHead], prepared: Prepared, family: Family) -> FittedH
         groups=_scaled_groups(prepared, family, lambda z: _root_energy(z, network, joined, prepared)),
     )
     losses = next((part.losses for part in parts if part.losses), {})
-    return FittedHead("ensemble", model, network, score, losses)
+    least = _least_limit(prepared, family, lambda z: _root_energy(z, network, joined, prepared))
+    return FittedHead("ensemble", model, network, score, losses, least)
 
 
 def _density(prepared: Prepared, states: int, seed: int) -> Density:
@@ -123,19 +132,22 @@ def _gaussian(head: Head, density: Density, prepared: Prepared, family: Family) 
     kernel = (np.eye(features) - density.root).astype(np.float32)
     biases = [(centre @ density.root).astype(np.float32) for centre in density.centres]
     model = linear_members(tf.keras, [kernel] * len(biases), biases)
+    z = prepared.z_train.astype(np.float64)
+    shrinkage = pick_shrinkage(z, prepared.group_features(), prepared.guard)
+    left_out = left_out_distances(z, prepared.group_features(), shrinkage, prepared.guard)
     groups: list[ScoreGroup] = []
+    least = 0.0
     if prepared.groups:
-        z = prepared.z_train.astype(np.float64)
-        shrinkage = pick_shrinkage(z, prepared.group_features(), prepared.guard)
-        left_out = left_out_distances(z, prepared.group_features(), shrinkage, prepared.guard)
         groups = _groups(prepared, scales_of(left_out, list(prepared.groups), family))
+    else:
+        least = limit_of(left_out[:, 0], replace(family.calibration, z=_UNSEEN_Z))
     ones = [1.0] * features * len(biases)
     score: ScoreSpec = (
         StackedScore(members=len(biases), join="nearest", groups=groups, weights=ones)
         if groups or len(biases) > 1
         else ResidualScore(weights=ones)
     )
-    return FittedHead(head, model, float_network(model), score, {})
+    return FittedHead(head, model, float_network(model), score, {}, least)
 
 
 # ----------------------------------------------------------------------------------------------------------- groups
@@ -166,6 +178,13 @@ def _scaled_groups(prepared: Prepared, family: Family, energy: Callable[[F32], F
         return []
     rows = prepared.z_held_out if len(prepared.z_held_out) >= 8 else prepared.z_train
     return _groups(prepared, scales_of(energy(rows), list(prepared.groups), family))
+
+
+def _least_limit(prepared: Prepared, family: Family, energy: Callable[[F32], F64]) -> float:
+    """From the held-out rows, for heads that are too slow to fit once per fold."""
+    if prepared.groups or len(prepared.z_held_out) < 8:
+        return 0.0
+    return limit_of(energy(prepared.z_held_out)[:, 0], replace(family.calibration, z=_UNSEEN_Z))
 
 
 def _groups(prepared: Prepared, scales: F64) -> list[ScoreGroup]:

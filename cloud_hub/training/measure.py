@@ -17,7 +17,7 @@ from models.errors import SignalError
 from models.families import Family
 from models.signal.arrays import F32, F64
 from models.signal.baselines import fit_mahalanobis
-from models.signal.calibrate import limit_of
+from models.signal.calibrate import classical_limit
 from models.signal.features import FeatureExtractor
 from models.signal.monitor import Monitor
 from models.signal.score import Network
@@ -104,7 +104,7 @@ def baseline_scores(
     scores = []
     for point, rows in zip(points, windows, strict=True):
         score = fit(point.history)
-        limit = limit_of(score(point.history), manifest.calibration)
+        limit = classical_limit(score(point.history), manifest.calibration)
         scores.append(score(np.ascontiguousarray(rows)) / limit)
     return np.concatenate(scores)
 

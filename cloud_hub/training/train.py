@@ -23,7 +23,7 @@ from cloud_hub.training.pick import made_up, pick_head, pipeline_auc, steadiness
 from cloud_hub.training.prepare import Prepared, prepare
 from models import __version__
 from models.bundle.archive import Bundle, pack_bundle, read_bundle
-from models.bundle.manifest import Budgets, Manifest, NetworkSpec, Provenance, RemainingLifeScore, ScoreSpec, Tensor
+from models.bundle.manifest import Budgets, Manifest, NetworkSpec, Provenance, RemainingLifeScore, Tensor
 from models.bundle.replay import ReplayReport, replay_golden
 from models.families import Family
 from models.signal.arrays import F32, F64
@@ -85,7 +85,7 @@ def train(order: Order, healthy: list[Recording], faulty: list[Recording], say: 
         prepared,
         order.family,
         order.seed,
-        lambda head: manifest_for(order, prepared, head.score, None, healthy),
+        lambda head: manifest_for(order, prepared, head, None, healthy),
         lambda what, share: say(what, 0.05 + 0.55 * share),
     )
     head = picked.head
@@ -93,7 +93,7 @@ def train(order: Order, healthy: list[Recording], faulty: list[Recording], say: 
     quantised = quantise(order, prepared, head, healthy)
     model = quantised.model
     int8 = Int8Model(model)
-    manifest = manifest_for(order, prepared, head.score, int8.spec, healthy)
+    manifest = manifest_for(order, prepared, head, int8.spec, healthy)
     say("comparing int8, float and baselines", 0.7)
     rows, faults = _faulty_windows(prepared, faulty, order)
     networks = (head.network, int8.network())
@@ -104,7 +104,7 @@ def train(order: Order, healthy: list[Recording], faulty: list[Recording], say: 
         order.family,
         head.head,
         range(order.seed, order.seed + order.seeds),
-        lambda one: manifest_for(order, prepared, one.score, None, healthy),
+        lambda one: manifest_for(order, prepared, one, None, healthy),
     )
     evaluation = msgspec.structs.replace(
         evaluation,
@@ -130,14 +130,14 @@ def train(order: Order, healthy: list[Recording], faulty: list[Recording], say: 
 def quantise(order: Order, prepared: Prepared, head: FittedHead, healthy: list[Recording]) -> Quantised:
     """The first int8 rung that loses next to no AUC on made-up faults in the gateway's own code; else the best."""
     faulty = made_up(prepared, order.family, order.seed + 1)
-    goal = pipeline_auc(manifest_for(order, prepared, head.score, None, healthy), head.network, prepared, faulty)
+    goal = pipeline_auc(manifest_for(order, prepared, head, None, healthy), head.network, prepared, faulty)
     weights = np.ones(1) if isinstance(head.score, RemainingLifeScore) else np.asarray(head.score.weights)
     tried: list[Rung] = []
     models: list[bytes] = []
     clip = prepared.normalisation.clip
     for name, data in int8_rungs(head.keras_model, prepared.z_train, clip, order.seed, weights=weights):
         int8 = Int8Model(data)
-        manifest = manifest_for(order, prepared, head.score, int8.spec, healthy)
+        manifest = manifest_for(order, prepared, head, int8.spec, healthy)
         tried.append(rung_row(name, data, goal - pipeline_auc(manifest, int8.network(), prepared, faulty)))
         models.append(data)
         if tried[-1].passed:
@@ -190,10 +190,11 @@ def _faulty_windows(prepared: Prepared, faulty: list[Recording], order: Order) -
 
 
 def manifest_for(
-    order: Order, prepared: Prepared, score: ScoreSpec, network: NetworkSpec | None, healthy: list[Recording]
+    order: Order, prepared: Prepared, head: FittedHead, network: NetworkSpec | None, healthy: list[Recording]
 ) -> Manifest:
     """The manifest of a head. `network`: None before it is quantised."""
     family = order.family
+    least = max(family.calibration.least_limit, head.least_limit)
     features = len(prepared.normalisation.mean)
     unknown = Tensor(size=features, scale=1.0, zero_point=0)
     manifest = Manifest(
@@ -205,8 +206,8 @@ def manifest_for(
         features=prepared.features,
         normalisation=prepared.normalisation,
         network=network or NetworkSpec(input=unknown, output=unknown),
-        score=score,
-        calibration=family.calibration,
+        score=head.score,
+        calibration=msgspec.structs.replace(family.calibration, least_limit=least),
         decision=family.decision,
         budgets=Budgets(window_us=family.window_budget_us, memory_kb=family.memory_budget_kb),
         golden_tolerance=_GOLDEN_TOLERANCE,

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec import structs
 
 from models.bundle.manifest import CalibrationSpec
 from models.errors import SignalError
@@ -39,6 +40,14 @@ def limit_of(raw: F64, spec: CalibrationSpec) -> float:
     centre = float(np.median(logs))
     spread = max(float(logs.std()), 1.4826 * float(np.median(np.abs(logs - centre))), spec.min_spread)
     return max(math.exp(centre + spec.z * spread), spec.least_limit)
+
+
+def classical_limit(raw: F64, spec: CalibrationSpec) -> float:
+    """The same rule for a classical score, whose size has nothing to do with the bundle's least limit.
+
+    Raises: SignalError as `limit_of`.
+    """
+    return limit_of(raw, structs.replace(spec, least_limit=0.0))
 
 
 def calibrate(features: F32, scorer: Scorer) -> Baseline:

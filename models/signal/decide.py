@@ -24,8 +24,8 @@ Change = Literal["raised", "cleared"]
 class DecisionState:
     """The last m scores (fewer at the start), newest last; the verdict; how long it has been quiet.
 
-    `fallen`: scores in a row under their share of the peak. `peak`: largest median of `episode`, the last `peak_windows`
-    scores, once there are so many: long enough that an overshoot at the onset is not taken for the level.
+    `fallen`: scores in a row under their share of the peak. `peak`: largest median of `episode`, the alarm's last
+    `peak_windows` scores, once there are so many: an overshoot at the onset is not to be taken for the level.
     `armed`: what all levels are multiplied by, 1 unless the machine has settled elsewhere after an alarm.
     """
 
