@@ -50,10 +50,16 @@ def quantise(
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     _show(result)
-    if not quantised.passed and accept is None:
+    if quantised.refused and accept is None:
         raise GateError(
             f"{model}: no rung passes, the closest is {result.rung}; nothing is written. To write it all the same: "
             "--accept REASON"
+        )
+    if not quantised.passed and not quantised.refused:
+        typer.echo(
+            f"{model}: no rung is proven to keep the order of scores with {result.rows:,} rows; {result.rung}, which "
+            "turns fewest pairs, is written",
+            err=True,
         )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,14 @@ from cloud_hub.runtime import TfliteModel
 from cloud_hub.training.fit import float_network
 from cloud_hub.training.quantising.convert import calibrated_float, to_int8, to_int16x8
 from cloud_hub.training.quantising.correct import corrected, equalised, rounding_tap
-from cloud_hub.training.quantising.fidelity import Fidelity, Probe, judge, make_probe, mean_squared, verdict
+from cloud_hub.training.quantising.fidelity import (
+    Fidelity,
+    Probe,
+    judge,
+    make_probe,
+    mean_squared,
+    verdict,
+)
 from cloud_hub.training.quantising.finetune import finetuned
 from cloud_hub.training.quantising.graph import FloatGraph, NotInterpretedError, Range, open_graph
 from cloud_hub.training.quantising.perturb import KINDS, directions, moments_of
@@ -52,12 +59,17 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """The network taken. `passed`: false when no rung did, and this is the one with the smallest AUC bound."""
+    """The network taken. `passed`: false when no rung did, and this is the one that turns fewest pairs.
+
+    `refused`: on labelled data it lost more than is allowed. Without such data a rung that did not pass is only not
+    proven: made-up faults stand in for real ones, and with few units their interval alone is too wide.
+    """
 
     model: bytes
     rung: str
     passed: bool
     tried: list[Rung]
+    refused: bool = False
 
 
 Check = Callable[[Network], float]
@@ -87,7 +99,7 @@ def climb(
     """
     ladder = _Ladder(model, representative, clip, seed, weights, period)
     tried: list[Rung] = []
-    best: tuple[float, str, bytes] | None = None
+    best: tuple[bool, float, str, bytes] | None = None
     for name in rungs:
         try:
             data = ladder.build(name)
@@ -114,12 +126,13 @@ def climb(
         )
         if not why_not:
             return Quantised(data, name, True, tried)
-        bound = max(fidelity.auc_shift_bound, loss or 0.0)
-        if best is None or bound < best[0]:
-            best = (bound, name, data)
+        bad = (loss or 0.0) > max_labelled_loss
+        if best is None or (bad, fidelity.flips) < best[:2]:
+            best = (bad, fidelity.flips, name, data)
     if best is None:
         raise NotInterpretedError("; ".join(rung.why_not for rung in tried))
-    return Quantised(best[2], best[1], False, tried)
+    refused, _, name, data = best
+    return Quantised(data, name, False, tried, refused)
 
 
 def int8_rungs(
