@@ -208,7 +208,10 @@ def test_command_line_writes_bundle_report_and_summary(tmp_path: Path) -> None:
     assert told["sha256"] == bundle.sha256
     assert told["bundle_bytes"] == out.stat().st_size
     page = out.with_suffix(".html").read_text()
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 3  # the head that ships is fitted in closed form: no loss curve
+    assert "fitted in closed form" in page
+    for check in ("Mahalanobis", "trained anew with 5 seeds", "95 % interval", "leak by rate", "quantised by"):
+        assert check in page
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)  # nothing from elsewhere
     for name in bundle.manifest.provenance.data:
         assert name in page

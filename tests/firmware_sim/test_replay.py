@@ -145,8 +145,8 @@ def test_units_are_converted_between_accelerations_only(tmp_path):
 
 
 def test_too_many_channels_for_one_port(tmp_path):
-    wide = tape(channels=tuple("abcdefghi"))
-    with pytest.raises(DataError, match=r"^/data/a: 9 channels do not fit on 8 axes; choose some$"):
+    wide = tape(channels=tuple(f"c{i}" for i in range(33)))
+    with pytest.raises(DataError, match=r"^/data/a: 33 channels do not fit on 32 axes; choose some$"):
         play([wide], tmp_path, as_axes=True)
 
 
