@@ -159,7 +159,7 @@ def test_add_bundle(repository: Repository):
     target = repository.targets()[path]
     assert (target.length, target.hashes) == (1234, {"sha256": DIGEST})
     assert target.custom == {
-        "slot": "pump-vibration", "version": "1.0.0", "family": "spectral", "format": "1.0", "features": 1,
+        "slot": "pump-vibration", "version": "1.0.0", "family": "spectral", "format": "1.1", "features": 1,
         "axes": 1, "window": 64, "hop": 64, "rate_mhz": 12_000_000,
     }  # fmt: skip
     assert versions(repository) == {"root": 1, "timestamp": 2, "snapshot": 2, "targets": 2}
