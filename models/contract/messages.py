@@ -46,8 +46,33 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 # ---------------------------------------------------------------------------------------------- up: state and acks
 
 
+SCORE_BINS = 64
+"""Bins of a histogram of calibrated scores. Bin k > 0 starts at 2^((k - 44) / 6): 6 bins an octave from 0.007 up to 9,
+with an edge at 1.0, the limit, at k = 44. Bin 0 also holds all that is below, the last one all that is above.
+"""
+
+
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
+    """What one bundle did in one slot, over all points that it watches, since `since_s`.
+
+    `alarms`: episodes begun. `flagged`: windows over the limit. `scores`: a histogram, see `SCORE_BINS`. `window_us`:
+    mean time from samples to score. `memory_kb`: what its network takes, None before that was measured.
+    """
+
+    sha256: Sha256
+    since_s: Seconds
+    windows: Count = 0
+    flagged: Count = 0
+    alarms: Count = 0
+    scores: Annotated[list[Count], msgspec.Meta(max_length=SCORE_BINS)] = []
+    window_us: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    memory_kb: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
 class SlotState(msgspec.Struct, frozen=True, kw_only=True):
-    """One slot of a gateway as it stands."""
+    """One slot of a gateway as it stands. `champion`: of the active bundle, `candidate`: of the one in shadow, both
+    over the same live windows while a candidate is in shadow.
+    """
 
     slot: Id
     phase: Phase
@@ -55,6 +80,8 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
     active_version: Text | None = None
     candidate_sha256: Sha256 | None = None
     error: LongText | None = None
+    champion: Behaviour | None = None
+    candidate: Behaviour | None = None
 
 
 class PointState(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,13 +299,19 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 class WantedBundle(msgspec.Struct, frozen=True, kw_only=True):
-    """What one slot shall run. `target` is the TUF target path."""
+    """What one slot shall run. `target` is the TUF target path.
+
+    `shadow_windows`: how many windows per point it must at least score beside the champion before it may decide.
+    `hold`: stay in shadow until a want for the same bundle says otherwise. Neither matters where nothing runs yet.
+    """
 
     slot: Id
     target: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}/[A-Za-z0-9_.-]{1,160}\Z")]
     sha256: Sha256
     length: Annotated[int, msgspec.Meta(ge=1, le=64 * 2**20)]
     version: Text
+    shadow_windows: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    hold: bool = False
 
 
 class WantBody(Message, frozen=True, kw_only=True, tag_field="type", tag="want"):
