@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -45,7 +46,6 @@ UNITS = "FS"
 _SCALE_FLOOR = 0.02  # of a feature's typical spread, as for recordings
 _GOLDEN_GAINS_DB = (0.0, 1.0, -4.0)
 _FAULTS_PER_CLIP = 3
-_MAX_COPIES = 0.05  # of the clips: more of them make the held-out part worthless
 
 
 def train_clips(order: Order, clips: Clips, say: Say) -> Trained:
@@ -54,8 +54,10 @@ def train_clips(order: Order, clips: Clips, say: Say) -> Trained:
     Raises: DataError: clips that will not do. GateError: the model fails a gate and no reason to accept it was given.
     """
     say("computing the clips' statistics", 0.0)
+    clips, copies = _without_copies(clips)
     if len(clips.x) < MIN_CLIPS:
-        raise DataError(f"{clips.name}, X: expected at least {MIN_CLIPS} healthy clips, got {len(clips.x)}")
+        left_out = f" and {copies} copies of them" if copies else ""
+        raise DataError(f"{clips.name}, X: expected at least {MIN_CLIPS} healthy clips, got {len(clips.x)}{left_out}")
     source, spec = clip_input(clips.x.shape[1], clips.x.shape[2], order.quantity)
     block = log_mel_block(spec, order.slot)
     features = clip_features(clips.x, block)
@@ -81,7 +83,7 @@ def train_clips(order: Order, clips: Clips, say: Say) -> Trained:
         heads=rows,
         rung=quantised.rung,
         steadiness=_steadiness(order, picked.head, (features, clips), source, spec),
-        leaks=[_duplicates(clips.x)],
+        leaks=[_told(copies)],
         clip_baselines=fit_clip_baselines(clips.x),
     )
     say("fitting on all clips", 0.9)
@@ -291,13 +293,13 @@ def _steadiness(order: Order, head: Head, data: tuple[F32, Clips], source: Input
     return Steadiness(seeds=list(range(order.seed, order.seed + len(aucs))), auc=aucs)
 
 
-def _duplicates(x: F32) -> Leak:
-    """Clips that come twice may be on both sides of the split."""
-    repeated = len(x) - len({hashlib.sha256(clip.tobytes()).digest() for clip in x})
-    if not repeated:
-        return Leak(check="clips", finding="no clip comes twice")
-    return Leak(
-        check="clips",
-        finding=f"{repeated} of {len(x)} clips are copies of another",
-        serious=repeated > _MAX_COPIES * len(x),
-    )
+def _without_copies(clips: Clips) -> tuple[Clips, int]:
+    """Each clip once, and how many copies were left out: a copy may be on both sides of the split, and adds nothing."""
+    digests = [hashlib.sha256(clip.tobytes()).digest() for clip in clips.x]
+    first = sorted({digest: i for i, digest in reversed(list(enumerate(digests)))}.values())
+    copies = len(digests) - len(first)
+    return (clips if not copies else replace(clips, x=clips.x[first])), copies
+
+
+def _told(copies: int) -> Leak:
+    return Leak(check="clips", finding=f"{copies} copies of other clips left out" if copies else "no clip comes twice")

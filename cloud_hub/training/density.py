@@ -22,6 +22,7 @@ FOLDS = 4
 _SHRINKAGES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _CLUSTER_ROUNDS = 50
 _REWEIGHTINGS = 8
+_PRIOR_ROWS = 1.0  # per feature
 _LEAST_VARIANCE = 1e-4  # of standardised features
 
 
@@ -80,6 +81,55 @@ def fit_density(z: F64, groups: list[Ints], shrinkage: float, states: int = 1, s
         whitened = (vectors * np.sqrt(ridge / (values + ridge))) @ vectors.T
         root[np.ix_(group, group)] = whitened / spread[:, None]
     return Density(centres, root)
+
+
+def fit_machines(z: F64, shrinkage: float, states: int, seed: int = 0) -> list[tuple[F64, F64]]:
+    """Healthy states each with a spread of its own, as several machines have: (centre (features,), root (features,
+    features)) of each, the root scaled so that the state's own rows have a mean square residual of 1.
+
+    A state's covariance is drawn towards the one that all states share, the more the fewer rows it has (regularised
+    discriminant analysis, Friedman 1989): `_PRIOR_ROWS` rows per feature count as much as the shared one.
+    """
+    features = z.shape[1]
+    fitted = []
+    for centre, covariance, _ in _drawn_states(z, states, seed):
+        spread = np.sqrt(np.maximum(np.diag(covariance), _LEAST_VARIANCE))
+        values, vectors = np.linalg.eigh(covariance / np.outer(spread, spread))
+        values = np.maximum(values, 0.0)
+        ridge = shrinkage * max(float(values.mean()), 1e-9)
+        root = (vectors * np.sqrt(ridge / (values + ridge))) @ vectors.T / spread[:, None]
+        # The expectation under the drawn covariance, not the mean over the rows: few rows lie too near their centre.
+        level = float(np.trace(root.T @ covariance @ root)) / features
+        fitted.append((centre, root / np.sqrt(max(level, 1e-9))))
+    return fitted
+
+
+def machines_in(z: F64, shrinkage: float, most: int, seed: int = 0) -> int:
+    """Under how many states, 1 to `most`, left-out rows are likeliest as a mixture of Gaussians, each with its spread."""
+    found = []
+    for states in range(1, most + 1):
+        total = 0.0
+        for kept, left_out in folds(len(z), 0):
+            parts = []
+            for centre, covariance, share in _drawn_states(z[kept], states, seed):
+                values, vectors = np.linalg.eigh(covariance)
+                spread = np.maximum(values, 0.0) + shrinkage * max(float(values.mean()), 1e-9)
+                squares = np.square((z[left_out] - centre) @ vectors) / spread
+                parts.append(np.log(share) - 0.5 * (squares.sum(axis=1) + np.log(spread).sum()))
+            total += float(np.logaddexp.reduce(np.stack(parts), axis=0).sum())
+        found.append(total)
+    return 1 + int(np.argmax(found))
+
+
+def _drawn_states(z: F64, states: int, seed: int) -> Iterator[tuple[F64, F64, float]]:
+    """Centre, covariance drawn towards the shared one, and share of the rows of each state that has rows."""
+    centres, owner = _clusters(z, states, seed)
+    shared = _covariance(z - centres[owner])
+    for state, centre in enumerate(centres):
+        rows = z[owner == state] - centre
+        if len(rows):
+            own = len(rows) / (len(rows) + _PRIOR_ROWS * z.shape[1])
+            yield centre, own * (rows.T @ rows / len(rows)) + (1.0 - own) * shared, len(rows) / len(z)
 
 
 def robust_moments(rows: F64) -> tuple[F64, F64]:

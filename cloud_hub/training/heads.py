@@ -1,7 +1,7 @@
 """Ways to score, fitted on one set of healthy features: a family names the ones to try, the best of them ships.
 
-`mahalanobis`: a shrunken Gaussian. `mixture`: the nearest of several healthy states with one spread. `autoencoder`: the
-family's own network. `ensemble`: Gaussian and autoencoder side by side in one network.
+`mahalanobis`: a shrunken Gaussian. `mixture`: the nearest of several healthy states with one spread. `machines`: the
+same, each state with its own spread. `autoencoder`: the family's own network. `ensemble`: Gaussian and autoencoder side by side in one network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from cloud_hub.training.density import (
     FOLDS,
     Density,
     fit_density,
+    fit_machines,
     left_out_distances,
+    machines_in,
     mixture_gain,
     pick_shrinkage,
 )
@@ -35,6 +37,7 @@ _UPPER = 0.9
 _UPPER_Z = 1.2816  # of a normal distribution
 _LEAST_SPREAD = 0.1
 _Z = 3.0
+_MOST_MACHINES = 8
 _STATES = (2, 3, 4, 6)
 _LEAST_GAIN = 0.02  # of mean energy: a further state that saves less follows noise
 
@@ -64,6 +67,8 @@ def fit_head(
         case "mixture":
             states = _states(prepared, seed)
             return None if states == 1 else _gaussian(head, _density(prepared, states, seed), prepared, family)
+        case "machines":
+            return None if prepared.groups else _machines(prepared, family, seed)
         case "autoencoder":
             fitted = fit(prepared, family, seed, progress)
             weights = fitted.weights.round(6)
@@ -124,6 +129,34 @@ def _states(prepared: Prepared, seed: int) -> int:
             break
         best, gain = states, found
     return best
+
+
+def _machines(prepared: Prepared, family: Family, seed: int) -> FittedHead | None:
+    tf = import_tensorflow()
+    z = prepared.z_train.astype(np.float64)
+    shrinkage = pick_shrinkage(z, prepared.group_features(), prepared.guard)
+    states = machines_in(z, shrinkage, _MOST_MACHINES, seed)
+    if states == 1:
+        return None
+    fitted = fit_machines(z, shrinkage, states, seed)
+    features = z.shape[1]
+    # One factor for all, so that no kernel I - A leaves the range of the others' in int8.
+    common = max(float(np.median([np.abs(np.diag(root)).mean() for _, root in fitted])), 1e-9)
+    kernels = [(np.eye(features) - root / common).astype(np.float32) for _, root in fitted]
+    biases = [(centre @ root / common).astype(np.float32) for centre, root in fitted]
+    model = linear_members(tf.keras, kernels, biases)
+    network = float_network(model)
+    score = StackedScore(members=len(fitted), join="nearest", weights=[1.0] * features * len(fitted))
+    nearest = _root_energies(prepared.z_held_out, network, len(fitted), prepared).min(axis=1)
+    least = 0.0 if len(nearest) < 8 else limit_of(nearest, replace(family.calibration, z=_UNSEEN_Z))
+    return FittedHead("machines", model, network, score, {}, least)
+
+
+def _root_energies(z: F32, network: Network, members: int, prepared: Prepared) -> F64:
+    """Root mean square residual against each member, (k, members)."""
+    residual = z[:, None, :] - network(_clipped(z, prepared)).reshape(len(z), members, -1)
+    energy: F64 = np.sqrt(np.square(residual).mean(axis=2, dtype=np.float64))
+    return energy
 
 
 def _gaussian(head: Head, density: Density, prepared: Prepared, family: Family) -> FittedHead:

@@ -239,7 +239,7 @@ class _Ladder:
             ]
             return min(candidates, key=self._error)
         start = self._on("int8-compensated")
-        return finetuned(start, self._float_graph(), self._rows, self._weights, self._seed)
+        return finetuned(start, self._float_graph(), self._rows, self._weights, self._seed).joined()
 
     def _covering(self) -> FloatGraph:
         """Ranges that hold everything the fitting rows gave, made-up faults among them.
@@ -248,13 +248,15 @@ class _Ladder:
         (measured: on faults that move the operating state, clipping alone shifts the AUC by 0.01).
         """
         seen = observe(self._float_graph(), self._rows)
-        return self._float_graph().changed({}, {n: (float(v.min()), float(v.max())) for n, v in seen.items()})
+        return self._float_graph().changed({}, {n: (float(v.min()), float(v.max())) for n, v in seen.items()}).joined()
 
     def _clipped(self, graph: FloatGraph) -> FloatGraph:
         """The better of two ways to give up the tails of each range for a finer step: percentile, least squares."""
         seen = observe(graph, self._rows)
         ways: list[Callable[[F32], Range]] = [percentile_range, lambda v: least_squares_range(v, self._rng)]
-        candidates = [graph.changed({}, {number: way(values) for number, values in seen.items()}) for way in ways]
+        candidates = [
+            graph.changed({}, {number: way(values) for number, values in seen.items()}).joined() for way in ways
+        ]
         return min(candidates, key=self._error)
 
     def _error(self, graph: FloatGraph) -> float:

@@ -16,7 +16,7 @@ from models.bundle.manifest import CalibrationSpec, DecisionSpec, FeatureSpec, I
 from models.errors import BundleSpecError
 from models.signal.arrays import F32, F64
 
-Head = Literal["autoencoder", "mahalanobis", "ensemble", "mixture"]
+Head = Literal["autoencoder", "mahalanobis", "ensemble", "mixture", "machines"]
 
 Baseline = Callable[[F32], F64]
 """Windows (k, window, axes) to raw scores (k,), higher is worse: what a network has to beat."""

@@ -75,5 +75,5 @@ FAMILY = Family(
     decision=DecisionSpec(n=4, m=6, warn_level=0.85, alarm_level=1.0, clear_level=0.9, clear_windows=8),
     window_budget_us=100_000.0,
     memory_budget_kb=8_192.0,
-    heads=("mahalanobis", "mixture", "ensemble"),
+    heads=("mahalanobis", "mixture", "machines", "ensemble"),
 )

@@ -55,8 +55,9 @@ def finetuned(
     rng = np.random.default_rng(seed)
     parts, ends = _parts(tf, graph), _ends(tf, graph)
     target = np.asarray(teacher.run(rows, lambda _, t: t), np.float32)
+    members = target.shape[1] // rows.shape[1]  # reconstructions side by side
     share = tf.constant(weights / weights.sum(), tf.float32)
-    floor = 1e-3 * float((np.square(rows - target) @ (weights / weights.sum())).mean())
+    floor = 1e-3 * float((np.square(np.tile(rows, (1, members)) - target) @ (weights / weights.sum())).mean())
     variables = [part.moved for part in (*parts.values(), *(e for pair in ends.values() for e in pair))]
     optimizer = tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(_RATE, steps))
     optimizer.build(variables)
@@ -65,8 +66,9 @@ def finetuned(
         constants = {**graph.constants, **{number: _value(tf, part) for number, part in parts.items()}}
         got = graph.run(x, lambda number, tensor: _rounded(tf, tensor, ends[number]), constants)
         error = tf.linalg.matvec(tf.square(got - wanted), share)
-        score = tf.linalg.matvec(tf.square(x - wanted), share) + floor
-        ratio = tf.math.log(tf.linalg.matvec(tf.square(x - got), share) + floor) - tf.math.log(score)
+        seen = tf.tile(x, [1, members])
+        score = tf.linalg.matvec(tf.square(seen - wanted), share) + floor
+        ratio = tf.math.log(tf.linalg.matvec(tf.square(seen - got), share) + floor) - tf.math.log(score)
         return tf.reduce_mean(error / score) + tf.math.reduce_variance(ratio)
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]

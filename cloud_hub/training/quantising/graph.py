@@ -42,6 +42,11 @@ class Node:
         """Whether it is a matrix product."""
         return self.kind == "FULLY_CONNECTED"
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether it puts rows of its inputs next to each other: the members of one network."""
+        return self.kind == "CONCATENATION"
+
 
 @dataclass(frozen=True, slots=True)
 class FloatGraph:
@@ -58,12 +63,23 @@ class FloatGraph:
         """The same graph with some constants and ranges replaced."""
         return replace(self, constants={**self.constants, **constants}, ranges={**self.ranges, **ranges})
 
+    def joined(self) -> FloatGraph:
+        """The same graph with one range for what is put side by side: int8 kernels copy codes, so all share a scale."""
+        ranges = dict(self.ranges)
+        for node in reversed(self.nodes):
+            if node.side_by_side:
+                ends = [ranges[number] for number in (*node.inputs, node.output) if number in ranges]
+                one = min(low for low, _ in ends), max(high for _, high in ends)
+                ranges.update({number: one for number in (*node.inputs, node.output) if number in ranges})
+        return replace(self, ranges=ranges)
+
     def foreign(self) -> list[str]:
         """Operators that `run` does not know: such a graph can be quantised as it is, but not changed on the way."""
         kinds = {
             node.kind if node.activation in _ACTIVATE else f"{node.kind} with its activation"
             for node in self.nodes
-            if not (node.dense or node.kind in _ELEMENTWISE or node.kind in _SINGLE) or node.activation not in _ACTIVATE
+            if not (node.dense or node.kind in _ELEMENTWISE or node.kind in _SINGLE or node.side_by_side)
+            or node.activation not in _ACTIVATE
         }
         return sorted(kinds)
 
@@ -111,6 +127,8 @@ def pre_activation(node: Node, values: dict[int, Any]) -> Any:  # noqa: ANN401 -
         y = tf.matmul(first, values[node.inputs[1]], transpose_b=True)
         bias = node.inputs[2] if len(node.inputs) > 2 else -1
         return y if bias < 0 else y + values[bias]
+    if node.side_by_side:
+        return tf.concat([values[number] for number in node.inputs], axis=-1)
     if node.kind in _ELEMENTWISE:
         return getattr(tf, _ELEMENTWISE[node.kind])(first, values[node.inputs[1]])
     return getattr(tf.nn, _SINGLE[node.kind])(first)

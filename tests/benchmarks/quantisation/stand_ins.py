@@ -27,9 +27,7 @@ class StandIn:
     y: F64
 
 
-def machines(
-    count: int, frames: int, seed: int, *, ids: int = 4, wander_db: float = 1.0, faults: int = 60
-) -> StandIn:
+def machines(count: int, frames: int, seed: int, *, ids: int = 4, wander_db: float = 1.0, faults: int = 60) -> StandIn:
     """Several machines: spectra with tones of their own, levels that wander together, a beat, speckle.
 
     Faults are subtle: tones that move by a fraction of a band, a broadband tilt, a beat that is deeper.
