@@ -105,7 +105,7 @@ def fit_machines(z: F64, shrinkage: float, states: int, seed: int = 0) -> list[t
 
 
 def machines_in(z: F64, shrinkage: float, most: int, seed: int = 0) -> int:
-    """Under how many states, 1 to `most`, left-out rows are likeliest as a mixture of Gaussians, each with its spread."""
+    """Under how many states, 1 to `most`, left-out rows are likeliest: a mixture of Gaussians, each with its spread."""
     found = []
     for states in range(1, most + 1):
         total = 0.0

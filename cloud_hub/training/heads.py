@@ -1,7 +1,8 @@
 """Ways to score, fitted on one set of healthy features: a family names the ones to try, the best of them ships.
 
 `mahalanobis`: a shrunken Gaussian. `mixture`: the nearest of several healthy states with one spread. `machines`: the
-same, each state with its own spread. `autoencoder`: the family's own network. `ensemble`: Gaussian and autoencoder side by side in one network.
+same, each state with its own spread. `autoencoder`: the family's own network. `ensemble`: Gaussian and autoencoder side
+by side in one network.
 """
 
 from __future__ import annotations
