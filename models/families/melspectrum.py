@@ -75,6 +75,6 @@ FAMILY = Family(
     decision=DecisionSpec(n=4, m=6, warn_level=0.85, alarm_level=1.0, clear_level=0.9, clear_windows=8),
     window_budget_us=100_000.0,
     memory_budget_kb=8_192.0,
-    # Several machines first: how many there are is what left-out clips say, and a tie on made-up faults does not undo that.
+    # Several machines first: left-out clips say how many there are, and a tie on made-up faults does not undo that.
     heads=("machines", "mahalanobis", "mixture", "ensemble"),
 )

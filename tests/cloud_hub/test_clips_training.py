@@ -13,7 +13,8 @@ from cloud_hub.errors import DataError
 from cloud_hub.evaluate.clips import clip_features, fit_clip_baselines, log_mel_block
 from cloud_hub.evaluate.metrics import partial_auc
 from cloud_hub.runtime import Int8Model
-from cloud_hub.training.clips import clip_input, golden_windows
+from cloud_hub.training.clips import _without_copies, clip_input, golden_windows
+from cloud_hub.training.density import fit_machines, machines_in
 from cloud_hub.training.stress_clips import KINDS, stress_clips
 from models.bundle.archive import read_bundle
 from models.bundle.manifest import FeatureSpec, LogMel, Shape
@@ -136,3 +137,27 @@ def test_partial_auc_is_half_for_chance_and_one_for_perfect() -> None:
     area = 0.5 * 0.05 + 1.0 * 0.05
     want = 0.5 * (1 + (area - 0.005) / 0.095)
     assert partial_auc(healthy, np.array([4.0, 6.0])) == pytest.approx(want, abs=1e-9)
+
+
+def test_copies_are_left_out_and_alike_clips_are_kept() -> None:
+    x = clips(10, 1)
+    alike = x + np.float32(0.001)
+    found, copies = _without_copies(Clips(np.concatenate([x, alike, x[:4]]), None, "x.npz", "d"))
+    assert (len(found.x), copies) == (20, 4)
+    np.testing.assert_array_equal(found.x[:10], x)  # in the order in which they came
+    same, none = _without_copies(Clips(x, None, "x.npz", "d"))
+    assert none == 0
+    assert same.x is x
+
+
+def test_machines_with_spreads_of_their_own_are_told_apart() -> None:
+    rng = np.random.default_rng(3)
+    wide, narrow = rng.normal(0, 1.0, (200, 6)), rng.normal(0, 0.1, (200, 6)) + 8.0
+    z = rng.permutation(np.concatenate([wide, narrow]))
+    assert machines_in(z, 0.02, 4) >= 2
+    assert machines_in(wide, 0.02, 4) == 1
+    (low, of_low), (high, of_high) = sorted(fit_machines(z, 0.02, 2), key=lambda one: one[0].mean())
+    off = np.full((1, 6), 0.7)  # usual for the wide machine, far out for the narrow one
+    near = [float(np.square(off @ root).mean()) for root in (of_low, of_high)]
+    assert near[1] > 2 * near[0]
+    assert high.mean() - low.mean() == pytest.approx(8.0, abs=0.5)

@@ -108,6 +108,23 @@ def test_a_network_that_is_not_dense_skips_the_rungs_that_need_it() -> None:
     assert done.rung in {"int8", "int16x8"}
 
 
+@pytest.mark.slow
+def test_later_rungs_do_networks_side_by_side() -> None:
+    tf = import_tensorflow()
+    tf.keras.utils.set_random_seed(3)
+    inputs = tf.keras.Input((FEATURES,))
+    branches = [tf.keras.layers.Dense(FEATURES)(tf.keras.layers.Dense(8, "relu")(inputs)) for _ in range(2)]
+    model = tf.keras.Model(inputs, tf.keras.layers.Concatenate()(branches))
+    built = dict(int8_rungs(model, rows_of(400, 2), None, 1, weights=np.ones(2 * FEATURES)))
+    assert tuple(built) == INT8_RUNGS
+    x = rows_of(300, 5)
+    exact = float_network(model)(x)
+    for data in built.values():
+        got = TfliteModel(data).network()(x)
+        assert got.shape == exact.shape
+        assert np.square(got - exact).mean() < 0.01 * np.square(exact).mean()
+
+
 def test_simulation_is_what_the_runtime_computes() -> None:
     rows = rows_of(1000, 2)
     graph = open_graph(calibrated_float(projecting(30.0), rows[:500]))

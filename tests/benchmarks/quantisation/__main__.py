@@ -115,13 +115,13 @@ def heads_of(one: StandIn) -> Heads:
     return msgspec.structs.replace(found, aucs=found.aucs | dict(head_aucs(one, trained.prepared, _ALSO)))
 
 
-def decoder_of(model: Any) -> Any:  # noqa: ANN401 - Keras has no types
+def decoder_of(model: Any) -> Any:
     """The layers after the narrowest one, as a function of its activations (k, 8)."""
     tf = import_tensorflow()
     dense = [i for i, layer in enumerate(model.layers) if hasattr(layer, "units")]
     after = next(i for i in dense if i > min(dense, key=lambda i: model.layers[i].units))
 
-    def decode(codes: Any) -> Any:  # noqa: ANN401 - arrays
+    def decode(codes: Any) -> Any:
         x = tf.constant(codes)
         for layer in model.layers[after:]:
             x = layer(x, training=False)

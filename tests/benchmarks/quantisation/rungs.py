@@ -80,7 +80,7 @@ def family_rungs(name: str, family: str, quantity: str, source: str, options: Op
     )
 
 
-def network_rungs(name: str, model: Any, stand_in: StandIn) -> Rungs:  # noqa: ANN401 - a Keras model
+def network_rungs(name: str, model: Any, stand_in: StandIn) -> Rungs:
     """A network of 5 x 128 frames on labelled clips; it is quantised with the healthy ones, without labels."""
     windows = np.lib.stride_tricks.sliding_window_view(stand_in.healthy, 5, axis=1).transpose(0, 1, 3, 2)
     units = np.ascontiguousarray(windows[:, ::10]).reshape(len(stand_in.healthy), -1, 640)
@@ -115,7 +115,7 @@ class Heads(msgspec.Struct, frozen=True, kw_only=True):
     aucs: dict[str, float]
 
 
-def frames_network(healthy: F32, epochs: int = 12) -> Any:  # noqa: ANN401 - a Keras model
+def frames_network(healthy: F32, epochs: int = 12) -> Any:
     """The benchmark's autoencoder of 5 x 128 frames (640-128x4-8-128x4-640, batch normalisation), trained on clips."""
     tf = import_tensorflow()
     tf.keras.utils.set_random_seed(SEED)
@@ -128,7 +128,7 @@ def frames_network(healthy: F32, epochs: int = 12) -> Any:  # noqa: ANN401 - a K
     optimizer.build(model.trainable_variables)
 
     @tf.function  # type: ignore[untyped-decorator]
-    def step(rows: Any) -> None:  # noqa: ANN401 - a tensor
+    def step(rows: Any) -> None:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(model(rows, training=True) - rows))
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
