@@ -15,7 +15,7 @@ from cloud_hub.evaluate.metrics import roc_auc
 from cloud_hub.evaluate.network import clip_scores
 from cloud_hub.runtime import TfliteModel
 from cloud_hub.training.fit import float_network, import_tensorflow
-from cloud_hub.training.ladder import ALL_RUNGS, INT8_RUNGS, climb
+from cloud_hub.training.ladder import ALL_RUNGS, INT8_RUNGS, climb, int8_rungs
 from cloud_hub.training.outside import load_keras
 from cloud_hub.training.quantising.convert import calibrated_float, to_int8
 from cloud_hub.training.quantising.correct import corrected, equalised, rounding_tap
