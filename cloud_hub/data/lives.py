@@ -62,7 +62,7 @@ def read_lives(path: Path) -> Lives:
 
 
 def picked(lives: Lives, sensors: tuple[str, ...]) -> Lives:
-    """The lives with the sensors named, in that order; all of them when none is. Raises: DataError: one is not there."""
+    """The lives with the sensors named, in that order; all when none is. Raises: DataError: one is not there."""
     if not sensors:
         return lives
     unknown = [name for name in sensors if name not in lives.sensors]

@@ -18,6 +18,7 @@ from cloud_hub.errors import DataError, GateError
 from cloud_hub.evaluate.clips import CLIP_MAHALANOBIS, MEAN_LEVEL, clip_features, fit_clip_baselines, log_mel_block
 from cloud_hub.evaluate.metrics import roc_auc
 from cloud_hub.runtime import Int8Model
+from cloud_hub.training.budget import measure_memory
 from cloud_hub.training.checks import Leak, poisson_rate
 from cloud_hub.training.documents import model_card
 from cloud_hub.training.heads import FittedHead, fit_head
@@ -82,6 +83,7 @@ def train_clips(order: Order, clips: Clips, say: Say) -> Trained:
         rung=quantised.rung,
         steadiness=_steadiness(order, picked.head, (features, clips), source, spec),
         leaks=[_duplicates(clips.x)],
+        memory=measure_memory(model, manifest.budgets.memory_kb),
         clip_baselines=fit_clip_baselines(clips.x),
     )
     say("fitting on all clips", 0.9)

@@ -39,6 +39,7 @@ _MIN_CORRELATION = 0.2
 _EPOCHS = 25
 _BATCH = 256
 _LEARNING_RATE = 2e-3
+_HUBER = 0.1  # of the cap: from there on errors count by their size
 _RIDGE = 10.0
 _FILL = 5  # cycles whose mean fills up a young unit's window
 
@@ -46,7 +47,8 @@ _FILL = 5  # cycles whose mean fills up a young unit's window
 class LifeEvaluation(msgspec.Struct, frozen=True, kw_only=True):
     """RMSE in cycles against min(true, cap), each unit counting alike, of predictions by members that have not seen the
     unit. `rmse_int8_loss`: RMSE of int8 less that of float, over all training windows; `rung`: how it was quantised.
-    `residuals`: for rising predictions `predicted`, what the truth, not capped, was above them; `owners`: of which unit.
+    `residuals`: for rising predictions `predicted`, what the truth, not capped, was above them; `owners`: of
+    which unit.
     """
 
     cap: float
@@ -275,7 +277,10 @@ def _fit(order: Order, z: F32, capped: F64, fold: Ints, say: Say) -> tuple[Any, 
 
     def masked(seen_and_target: Any, predicted: Any) -> Any:  # noqa: ANN401 - tensors
         seen, target = seen_and_target[:, :MEMBERS], seen_and_target[:, MEMBERS:]
-        return tf.reduce_sum(seen * tf.square(predicted - target), axis=-1) / MEMBERS
+        off = tf.abs(predicted - target)
+        # Huber 1964: some units are hard to tell long before their end, and squares would let them rule the rest.
+        loss = tf.where(off < _HUBER, tf.square(off), 2 * _HUBER * off - _HUBER**2)
+        return tf.reduce_sum(seen * loss, axis=-1) / MEMBERS
 
     model.compile(keras.optimizers.Adam(rate), masked)
     seen = (fold[:, None] != np.arange(MEMBERS)).astype(np.float32)
