@@ -83,7 +83,6 @@ def train_clips(order: Order, clips: Clips, say: Say) -> Trained:
         rung=quantised.rung,
         steadiness=_steadiness(order, picked.head, (features, clips), source, spec),
         leaks=[_duplicates(clips.x)],
-        memory=measure_memory(model, manifest.budgets.memory_kb),
         clip_baselines=fit_clip_baselines(clips.x),
     )
     say("fitting on all clips", 0.9)
@@ -94,6 +93,7 @@ def train_clips(order: Order, clips: Clips, say: Say) -> Trained:
     model = dict(_rungs(final, whole, order.seed, quantised.rung))[quantised.rung]
     int8 = Int8Model(model)
     manifest = _manifest(order, whole, final, int8, clips)
+    evaluation = msgspec.structs.replace(evaluation, memory=measure_memory(model, manifest.budgets.memory_kb))
     failed = gates(evaluation)
     say("packing and replaying golden vectors", 0.95)
     golden = golden_windows(clips.x, source, order.seed)
