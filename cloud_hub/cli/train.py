@@ -10,6 +10,8 @@ import typer
 
 from cloud_hub.cli._common import JsonOption
 from cloud_hub.cli._inspection import show_assumptions
+from cloud_hub.cli._train_lives import FAMILY as LIVES_FAMILY
+from cloud_hub.cli._train_lives import train_from_lives
 from cloud_hub.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 CHOOSE = "choose"
 CLIPS_FAMILY, CLIPS_SLOT = "melspectrum", "sound"
 _DATA_HELP = "A file (CSV, Parquet, WAV, npz) or folder; FILE@0.0-0.6 is its first 60 %. May be repeated."
-
-
-LIVES_FAMILY = "remaining_life"
 
 
 def register(app: typer.Typer) -> None:
@@ -64,7 +63,8 @@ def train(
 ) -> None:
     """Train a network on healthy data, quantise it, check it against float and baseline, and pack a bundle.
 
-    What is not given is taken from the data as `cloud-hub inspect` would propose it, and said.
+    What is not given is taken from the data as `cloud-hub inspect` would propose it, and said. Family remaining_life
+    learns from whole lives instead: one file with columns unit and cycle, or C-MAPSS text.
     """
     import msgspec
     from rich.console import Console
@@ -73,19 +73,27 @@ def train(
     from cloud_hub.inspecting.propose import Given
     from models.families import family_named
 
-    if family == LIVES_FAMILY:
-        raise DataError(
-            f"--family {family}: it learns from whole lives, run to failure, not from healthy data, and this command "
-            "does not read those yet; `cloud-hub evaluate cmapss` trains one"
-        )
     console = Console(stderr=True)
+    named = tuple(a.strip() for a in axes.split(",") if a.strip())
+    report = report or out.with_suffix(".html")
+    if family == LIVES_FAMILY:
+        others = {"faulty": faulty, "rate": rate, "units": units, "quantity": quantity or None}
+        others |= {"column-points": column_points, "mend-time": mend_time}
+        given_too = [f"--{name}" for name, value in others.items() if value is not None]
+        if given_too:
+            raise DataError(f"{', '.join(given_too)}: not for --family {family}, which learns from whole lives")
+        train_from_lives(
+            data, out, console, axes=named, slot=slot, version=version, title=title, seed=seed, accept=accept,
+            report=report, json_file=json_file,
+        )  # fmt: skip
+        return
     given = Given(
         family=None if family == CHOOSE else family,
         slot=slot or None,
         quantity=quantity or None,
         units=units,
         rate_hz=rate,
-        axes=tuple(a.strip() for a in axes.split(",") if a.strip()),
+        axes=named,
         column_points=column_points,
         mend_time=mend_time,
     )
@@ -121,7 +129,6 @@ def train(
         trained = train_clips(order, clips, say) if clips else run(order, *_recordings(settled), say)
         page = render_report(trained)
     train_s = time.monotonic() - began
-    report = report or out.with_suffix(".html")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(trained.data)

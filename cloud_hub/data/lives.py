@@ -7,7 +7,7 @@ sensors), and CSV with a header that has columns `unit` and `cycle`; every other
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,17 @@ def read_lives(path: Path) -> Lives:
             raise DataError(f"{path}, unit {unit:g}: cycle {cycles[at]:g} is followed by {cycles[at + 1]:g}")
         units[int(unit)] = rows[:, keep].astype(np.float32)
     return Lives(path.name, tuple(names[i] for i in keep), units, hashlib.sha256(data).hexdigest())
+
+
+def picked(lives: Lives, sensors: tuple[str, ...]) -> Lives:
+    """The lives with the sensors named, in that order; all when none is. Raises: DataError: one is not there."""
+    if not sensors:
+        return lives
+    unknown = [name for name in sensors if name not in lives.sensors]
+    if unknown:
+        raise DataError(f"{lives.name}: no column {', '.join(unknown)}; it has {', '.join(lives.sensors)}")
+    at = [lives.sensors.index(name) for name in sensors]
+    return replace(lives, sensors=sensors, units={unit: rows[:, at] for unit, rows in lives.units.items()})
 
 
 def read_remaining(path: Path, units: int) -> F64:

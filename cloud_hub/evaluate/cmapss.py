@@ -14,6 +14,7 @@ import numpy as np
 
 from cloud_hub.data.lives import read_lives, read_remaining
 from cloud_hub.errors import DataError
+from cloud_hub.evaluate.intervals import interval_of
 from cloud_hub.runtime import Int8Model
 from models.bundle.manifest import RemainingLifeScore
 from models.families import family_named
@@ -24,7 +25,6 @@ from models.signal.windows import cut_windows
 FILES = ("train_FD001.txt", "test_FD001.txt", "RUL_FD001.txt")
 COVERAGE = 0.8
 _USUAL_CAP = 125.0
-_NEIGHBOURS = 150
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -82,20 +82,6 @@ def phm08(predicted: F64, true: F64) -> float:
     return float(np.sum(np.where(d < 0, np.exp(-d / 13.0), np.exp(d / 10.0)) - 1.0))
 
 
-def interval_of(predicted: F64, known: tuple[F64, F64], coverage: float) -> tuple[F64, F64]:
-    """Low and high for each prediction: quantiles of what the truth was above similar predictions on unseen units.
-
-    Args: known: (predictions, truth less prediction), in rising order of the predictions.
-    """
-    levels, residuals = known
-    k = min(_NEIGHBOURS, len(levels))
-    at = np.clip(np.searchsorted(levels, predicted) - k // 2, 0, len(levels) - k)
-    near = residuals[at[:, None] + np.arange(k)]
-    tail = (1 - coverage) / 2
-    low, high = np.quantile(near, [tail, 1 - tail], axis=1)
-    return np.maximum(predicted + low, 0.0), np.maximum(predicted + high, 0.0)
-
-
 def evaluate_cmapss(folder: Path, seed: int = 1) -> CmapssResult:
     """Train on the training file, score the last windows of the test file.
 
@@ -144,7 +130,7 @@ def evaluate_cmapss(folder: Path, seed: int = 1) -> CmapssResult:
     left = np.concatenate([np.arange(_count(len(rows)))[::-1] for rows in lives.units.values()])
     capped = np.minimum(left, own.cap)
     beta = ridge(z_train, capped)
-    low, high = interval_of(predicted, (np.array(own.predicted), np.array(own.residuals)), COVERAGE)
+    low, high = interval_of(predicted, own.known(), COVERAGE)
     at_cap = np.minimum(true, own.cap)
     return CmapssResult(
         bundle=f"{manifest.slot}/{manifest.version}",

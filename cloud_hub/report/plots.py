@@ -9,7 +9,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from cloud_hub.evaluate.intervals import interval_of
 from cloud_hub.training.measure import Evaluation
+from cloud_hub.training.remaining_life import LifeEvaluation
 
 mpl.use("svg")
 
@@ -38,6 +40,19 @@ def loss_curve(losses: dict[str, list[float]]) -> str:
     axes.annotate(f"kept: epoch {best + 1}", (best, losses["val_loss"][best]), (6, 14), textcoords="offset points")
     axes.set(xlabel="epoch", ylabel="mean squared error of normalised features", yscale="log")
     axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def cycles_left(evaluation: LifeEvaluation) -> str:
+    """Truth over prediction for units not seen, with the interval of 80 %."""
+    figure, axes = _figure()
+    known = evaluation.known()
+    axes.plot(known.predicted, known.predicted + known.residuals, ".", color=_HEALTHY, markersize=2.5, alpha=0.5)
+    at = np.linspace(max(0.0, known.predicted[0]), known.predicted[-1], 60)
+    low, high = interval_of(at, known, 0.8)
+    axes.fill_between(at, low, high, color=_FAULTY, alpha=0.15, linewidth=0)
+    axes.plot(at, at, color=_LIMIT, linewidth=1.0)
+    axes.set(xlabel="cycles left, as predicted", ylabel="cycles left, in truth")
     return _svg(figure)
 
 

@@ -19,6 +19,7 @@ from cloud_hub.errors import DataError, GateError
 from cloud_hub.evaluate.clips import CLIP_MAHALANOBIS, MEAN_LEVEL, clip_features, fit_clip_baselines, log_mel_block
 from cloud_hub.evaluate.metrics import roc_auc
 from cloud_hub.runtime import Int8Model
+from cloud_hub.training.budget import measure_memory
 from cloud_hub.training.checks import Leak, poisson_rate
 from cloud_hub.training.documents import model_card
 from cloud_hub.training.heads import FittedHead, fit_head
@@ -94,6 +95,7 @@ def train_clips(order: Order, clips: Clips, say: Say) -> Trained:
     model = dict(_rungs(final, whole, order.seed, quantised.rung))[quantised.rung]
     int8 = Int8Model(model)
     manifest = _manifest(order, whole, final, int8, clips)
+    evaluation = msgspec.structs.replace(evaluation, memory=measure_memory(model, manifest.budgets.memory_kb))
     failed = gates(evaluation)
     say("packing and replaying golden vectors", 0.95)
     golden = golden_windows(clips.x, source, order.seed)

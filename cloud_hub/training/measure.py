@@ -9,6 +9,7 @@ import numpy as np
 
 from cloud_hub.evaluate.clips import ClipBaselines
 from cloud_hub.evaluate.metrics import roc_auc
+from cloud_hub.training.budget import Memory
 from cloud_hub.training.checks import Leak, Rate, poisson_rate
 from cloud_hub.training.pick_rows import HeadRow, Steadiness
 from cloud_hub.training.prepare import PointData
@@ -58,6 +59,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     int8_correlation: float
     """Of log scores, int8 against float, over all windows."""
     leaks: list[Leak] = []
+    memory: Memory | None = None
     scores_healthy: list[float]
     scores_faulty: list[float]
     float_healthy: list[float]

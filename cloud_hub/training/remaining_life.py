@@ -15,14 +15,16 @@ import numpy as np
 
 from cloud_hub.data.lives import Lives
 from cloud_hub.errors import DataError, GateError
+from cloud_hub.evaluate.intervals import Known
 from cloud_hub.runtime import Int8Model
+from cloud_hub.training.budget import Memory, measure_memory
 from cloud_hub.training.fit import import_tensorflow
 from cloud_hub.training.ladder import int8_rungs
 from cloud_hub.training.train import Order, Say, libraries, pack
 from models import __version__
 from models.bundle.archive import Bundle, read_bundle
 from models.bundle.manifest import Budgets, InputSpec, Manifest, Normalisation, Provenance, RemainingLifeScore
-from models.bundle.replay import replay_golden
+from models.bundle.replay import ReplayReport, replay_golden
 from models.families.remaining_life import CAP, HORIZON, MEMBERS
 from models.signal.arrays import F32, F64, Bools, Ints
 from models.signal.features import FeatureExtractor
@@ -37,6 +39,7 @@ _MIN_CORRELATION = 0.2
 _EPOCHS = 25
 _BATCH = 256
 _LEARNING_RATE = 2e-3
+_HUBER = 0.1  # of the cap: from there on errors count by their size
 _RIDGE = 10.0
 _FILL = 5  # cycles whose mean fills up a young unit's window
 
@@ -44,8 +47,8 @@ _FILL = 5  # cycles whose mean fills up a young unit's window
 class LifeEvaluation(msgspec.Struct, frozen=True, kw_only=True):
     """RMSE in cycles against min(true, cap), each unit counting alike, of predictions by members that have not seen the
     unit. `rmse_int8_loss`: RMSE of int8 less that of float, over all training windows; `rung`: how it was quantised.
-    `residuals`: for rising
-    predictions `predicted`, what the truth was above them.
+    `residuals`: for rising predictions `predicted`, what the truth, not capped, was above them; `owners`: of
+    which unit.
     """
 
     cap: float
@@ -56,8 +59,14 @@ class LifeEvaluation(msgspec.Struct, frozen=True, kw_only=True):
     rmse_unseen_constant: float
     rmse_int8_loss: float
     rung: str
+    memory: Memory
     predicted: list[float]
     residuals: list[float]
+    owners: list[int]
+
+    def known(self) -> Known:
+        """What intervals are made of."""
+        return Known(np.array(self.predicted), np.array(self.residuals), np.array(self.owners, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,7 @@ class TrainedLife:
     data: bytes
     bundle: Bundle
     evaluation: LifeEvaluation
+    replay: ReplayReport
     float_network: Any
     sensors: list[int]
     gates: list[str]
@@ -131,8 +141,10 @@ def train_lives(order: Order, lives: Lives, say: Say) -> TrainedLife:
         rmse_unseen_constant=_rmse(np.average(capped, weights=weight) - capped, weight),
         rmse_int8_loss=int8_loss,
         rung=rung,
+        memory=measure_memory(data, order.family.memory_budget_kb),
         predicted=unseen[order_of].round(2).tolist(),
-        residuals=(capped - unseen)[order_of].round(2).tolist(),
+        residuals=(left - unseen)[order_of].round(2).tolist(),
+        owners=owner[order_of].tolist(),
     )
     failed = life_gates(evaluation)
     if failed and order.accept is None:
@@ -167,8 +179,8 @@ def train_lives(order: Order, lives: Lives, say: Say) -> TrainedLife:
     golden = windows[network(z)[:, 0] > 2 * HORIZON]
     packed = pack(manifest, data, network, golden, msgspec.json.encode(evaluation), _card(manifest, evaluation))
     bundle = read_bundle(packed, f"{order.slot}/{order.version}")
-    replay_golden(bundle, network)
-    return TrainedLife(packed, bundle, evaluation, lambda x: _predict(model, x)[:, 0], sensors, failed)
+    replay = replay_golden(bundle, network)
+    return TrainedLife(packed, bundle, evaluation, replay, lambda x: _predict(model, x)[:, 0], sensors, failed)
 
 
 def telling_sensors(units: list[F32]) -> list[int]:
@@ -199,7 +211,12 @@ def life_gates(evaluation: LifeEvaluation) -> list[str]:
             f"its RMSE {evaluation.rmse_unseen:.2f} on unseen units is over that of ridge regression, "
             f"{evaluation.rmse_unseen_ridge:.2f}"
         )
-    return failed
+    if evaluation.rmse_unseen > evaluation.rmse_unseen_constant:
+        failed.append(
+            f"its RMSE {evaluation.rmse_unseen:.2f} on unseen units is over that of a constant, "
+            f"{evaluation.rmse_unseen_constant:.2f}"
+        )
+    return failed + evaluation.memory.failed()
 
 
 def ridge(z: F32, target: F64) -> F64:
@@ -260,7 +277,10 @@ def _fit(order: Order, z: F32, capped: F64, fold: Ints, say: Say) -> tuple[Any, 
 
     def masked(seen_and_target: Any, predicted: Any) -> Any:  # noqa: ANN401 - tensors
         seen, target = seen_and_target[:, :MEMBERS], seen_and_target[:, MEMBERS:]
-        return tf.reduce_sum(seen * tf.square(predicted - target), axis=-1) / MEMBERS
+        off = tf.abs(predicted - target)
+        # Huber 1964: some units are hard to tell long before their end, and squares would let them rule the rest.
+        loss = tf.where(off < _HUBER, tf.square(off), 2 * _HUBER * off - _HUBER**2)
+        return tf.reduce_sum(seen * loss, axis=-1) / MEMBERS
 
     model.compile(keras.optimizers.Adam(rate), masked)
     seen = (fold[:, None] != np.arange(MEMBERS)).astype(np.float32)

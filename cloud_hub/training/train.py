@@ -15,6 +15,7 @@ import numpy as np
 from cloud_hub.data.recording import Recording
 from cloud_hub.errors import DataError, GateError
 from cloud_hub.runtime import Int8Model
+from cloud_hub.training.budget import measure_memory
 from cloud_hub.training.checks import leaks
 from cloud_hub.training.documents import model_card, sbom
 from cloud_hub.training.heads import FittedHead
@@ -115,6 +116,7 @@ def train(order: Order, healthy: list[Recording], faulty: list[Recording], say: 
         steadiness=again,
         rung=quantised.rung,
         leaks=leaks(healthy, faulty, prepared.points, held_out),
+        memory=measure_memory(model, manifest.budgets.memory_kb),
     )
     failed = gates(evaluation)
     say("packing and replaying golden vectors", 0.95)
@@ -174,7 +176,7 @@ def gates(evaluation: Evaluation) -> list[str]:
         if steady.spread > allowed:
             failed.append(f"its AUC spreads by {steady.spread:.3f} over seeds, at most {allowed:.3f} is allowed")
     failed += [f"{leak.check}: {leak.finding}" for leak in evaluation.leaks if leak.serious]
-    return failed
+    return failed + (evaluation.memory.failed() if evaluation.memory else [])
 
 
 def _doubt(first: tuple[list[float], list[float]], second: tuple[list[float], list[float]]) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from models.bundle.archive import read_bundle
+from tests.simulators.lives import write_lives
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -17,14 +18,19 @@ TFLITE = ROOT / ".venv-tflite" / "bin" / "python"
 RATE_HZ = 8192.0
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["spectral", "remaining_life"])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle")
+    out = folder / "b.mwb"
+    if request.param == "remaining_life":
+        write_lives(folder / "lives.csv")
+        command = [sys.executable, "-m", "cloud_hub", "train", "--family", request.param, "--out", str(out)]
+        subprocess.run([*command, "--data", str(folder / "lives.csv")], check=True, capture_output=True)
+        return out
     rng = np.random.default_rng(5)
     t = np.arange(int(16 * RATE_HZ)) / RATE_HZ
     x = rng.standard_normal((len(t), 2)) + np.sin(2 * np.pi * 24.6 * t)[:, None]
     np.savez(folder / "d.npz", data=x.astype(np.float32), rate_hz=RATE_HZ, axes=["a", "b"], units="g")
-    out = folder / "b.mwb"
     command = [sys.executable, "-m", "cloud_hub", "train", "--data", str(folder / "d.npz"), "--out", str(out)]
     subprocess.run([*command, "--accept", "noise: only the runtimes matter"], check=True, capture_output=True)
     return out
