@@ -33,11 +33,11 @@ from models.signal.arrays import F32, F64
 from models.signal.calibrate import limit_of
 from models.signal.score import Network
 
-_UNSEEN_Z = 3.0  # spreads of rows that were left out: they wander, so fewer than of a point's own rows
 _UPPER = 0.9
 _UPPER_Z = 1.2816  # of a normal distribution
 _LEAST_SPREAD = 0.1
-_Z = 3.0
+_Z = 3.0  # spreads of rows that were left out: they wander, so fewer than of a point's own rows
+_LEAST_BLOCK = 8  # rows of which a spread can be taken
 _MOST_MACHINES = 8
 _STATES = (2, 3, 4, 6)
 _LEAST_GAIN = 0.02  # of mean energy: a further state that saves less follows noise
@@ -149,8 +149,7 @@ def _machines(prepared: Prepared, family: Family, seed: int) -> FittedHead | Non
     network = float_network(model)
     score = StackedScore(members=len(fitted), join="nearest", weights=[1.0] * features * len(fitted))
     nearest = _root_energies(prepared.z_held_out, network, len(fitted), prepared).min(axis=1)
-    least = 0.0 if len(nearest) < 8 else limit_of(nearest, replace(family.calibration, z=_UNSEEN_Z))
-    return FittedHead("machines", model, network, score, {}, least)
+    return FittedHead("machines", model, network, score, {}, _least_of(nearest, family))
 
 
 def _root_energies(z: F32, network: Network, members: int, prepared: Prepared) -> F64:
@@ -174,7 +173,7 @@ def _gaussian(head: Head, density: Density, prepared: Prepared, family: Family) 
     if prepared.groups:
         groups = _groups(prepared, scales_of(left_out, list(prepared.groups), family))
     else:
-        least = limit_of(left_out[:, 0], replace(family.calibration, z=_UNSEEN_Z))
+        least = _least_of(left_out[:, 0], family)
     ones = [1.0] * features * len(biases)
     score: ScoreSpec = (
         StackedScore(members=len(biases), join="nearest", groups=groups, weights=ones)
@@ -216,9 +215,20 @@ def _scaled_groups(prepared: Prepared, family: Family, energy: Callable[[F32], F
 
 def _least_limit(prepared: Prepared, family: Family, energy: Callable[[F32], F64]) -> float:
     """From the held-out rows, for heads that are too slow to fit once per fold."""
-    if prepared.groups or len(prepared.z_held_out) < 8:
+    return 0.0 if prepared.groups else _least_of(energy(prepared.z_held_out)[:, 0], family)
+
+
+def _least_of(unseen: F64, family: Family) -> float:
+    """The raw score that healthy rows reach which the head has not seen, from their scores (k,) in order of time.
+
+    The median over blocks of time, as for groups: a machine that runs in, or a disturbance, in one of them does not
+    raise the limit for ever. 0 where there are too few rows to say.
+    """
+    if len(unseen) < 8:
         return 0.0
-    return limit_of(energy(prepared.z_held_out)[:, 0], replace(family.calibration, z=_UNSEEN_Z))
+    if len(unseen) < _LEAST_BLOCK * FOLDS:
+        return limit_of(unseen, replace(family.calibration, z=_Z))
+    return float(scales_of(unseen[:, None], ("all",), family)[0])
 
 
 def _groups(prepared: Prepared, scales: F64) -> list[ScoreGroup]:
