@@ -1,9 +1,10 @@
 """The folder `identity/` in the hub's home, and the root key that is not in it.
 
-    root.crt issuing.crt services.crt    certificates
-    issuing.key services.key             keys, mode 0600
-    hub.pem                              key and certificate of the hub's own connections, mode 0600
-    crl.pem                              the current revocation list
+root.crt issuing.crt services.crt    certificates
+issuing.key services.key             keys, mode 0600
+hub.pem                              key and certificate of the hub's own connections, mode 0600
+issuing-*.crt issuing-*.key          authorities that were replaced: they still sign their revocation lists
+crl.pem                              the current revocation lists
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cryptography import x509
 from cloud_hub.errors import KeysError
 from cloud_hub.identity.authority import (
     Authority,
+    fingerprint,
     key_pem,
     load_certificate,
     load_key,
@@ -72,6 +74,12 @@ class IdentityFolder:
         """Raises: KeysError: there is none, or its files do not belong together."""
         return self._load("services", None)
 
+    def issuing_authorities(self) -> list[Authority]:
+        """The current one, then those before it, which still answer for what they issued. Raises: KeysError."""
+        names = ["issuing", *sorted(path.stem for path in self.path.glob("issuing-*.crt"))]
+        above = load_certificate(self.root) if self._exists() else None
+        return [self._load(name, above) for name in names]
+
     def _exists(self) -> bool:
         if not self.root.exists():
             raise KeysError(f"{self.path}: no certificate authority here; `cloud-hub identity init` makes one")
@@ -108,13 +116,17 @@ class IdentityFolder:
         return root_key
 
     def reissue(self, root_dir: Path, passphrase: bytes, now_s: float) -> x509.Certificate:
-        """A new issuing authority with a new key, below the same root. Raises: KeysError."""
+        """A new issuing authority with a new key, below the same root. The one before goes on naming what it issued in
+        its revocation list. Raises: KeysError.
+        """
         root_certificate = load_certificate(self.root) if self._exists() else None
         assert root_certificate is not None  # noqa: S101 - _exists raises
         key = load_key(root_dir / ROOT_KEY, passphrase)
         if key.public_key() != root_certificate.public_key():
             raise KeysError(f"{root_dir / ROOT_KEY}: is the key of another root than {self.root}")
         with locked(self.path):
+            before = self.issuing_authority()
+            self._write(f"issuing-{fingerprint(before.certificate)[:12]}", before)
             made = make_issuing(Authority(root_certificate, key), self.fleet, now_s, ISSUING_DAYS)
             self._write("issuing", made)
         return made.certificate

@@ -36,7 +36,9 @@ class Answer:
 class Allowance:
     """How many requests are looked at: token buckets, one for all together and one for each key."""
 
-    def __init__(self, *, rate_s: float = 20.0, burst: int = 100, each_rate_s: float = 0.5, each_burst: int = 6) -> None:
+    def __init__(
+        self, *, rate_s: float = 20.0, burst: int = 100, each_rate_s: float = 0.5, each_burst: int = 6
+    ) -> None:
         self._all, self._each = (rate_s, float(burst)), (each_rate_s, float(each_burst))
         self._level, self._at_s = float(burst), 0.0
         self._keys: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -175,9 +177,7 @@ def new_token(store: IdentityStore, root_sha256: bytes, gateway: str, now_s: flo
         raise ConflictError(f"gateway {gateway}: names that begin with {RESERVED_PREFIX} are the hub's own")
     seed = secrets.token_bytes(32)
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-    store.add_token(
-        TokenRecord(hashlib.sha256(public).hexdigest(), public, GatewayId(gateway), now_s, now_s + life_s)
-    )
+    store.add_token(TokenRecord(hashlib.sha256(public).hexdigest(), public, GatewayId(gateway), now_s, now_s + life_s))
     return Token(seed, root_sha256)
 
 

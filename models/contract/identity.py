@@ -106,7 +106,7 @@ class Token:
     seed: bytes
     root_sha256: bytes
 
-    def __repr__(self) -> str:  # noqa: D105 - and never the secret
+    def __repr__(self) -> str:
         return "Token(...)"
 
     def to_text(self) -> str:
