@@ -4,7 +4,7 @@ The home folder holds everything that the hub keeps:
 
     hub.toml          settings
     hub.sqlite3       the database, unless `database_url` names another
-    identity/         certificate authorities, the hub's own certificate, the revocation list (`cloud-hub identity init`)
+    identity/         certificate authorities and the hub's own certificate (`cloud-hub identity init`)
     keys/             online signing keys (the root key is elsewhere: `cloud-hub keys init --root-dir`)
     repository/       TUF metadata, as signed
     bundles/          <sha256>.mwb

@@ -56,7 +56,7 @@ class Authority:
 
     @property
     def chain_pem(self) -> str:
-        """This authority, then the root."""
+        """Its own certificate, then the root."""
         return "".join(map(pem, [self.certificate, *([self.above] if self.above is not None else [])]))
 
     def issue_gateway(
@@ -88,7 +88,7 @@ class Authority:
         now_s: float,
         days: float,
     ) -> x509.Certificate:
-        own = x509.SubjectKeyIdentifier.from_public_key(self.certificate.public_key())  # type: ignore[arg-type]
+        own = x509.SubjectKeyIdentifier.from_public_key(self.certificate.public_key())
         builder = (
             _builder(_name(name), self.certificate.subject, public_key, now_s, days * DAY_S)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -101,7 +101,7 @@ class Authority:
 
     def crl(self, revoked: Iterable[Revoked], number: int, now_s: float, days: float) -> bytes:
         """A revocation list in PEM. Brokers refuse everybody once the list that they have is over its date."""
-        own = x509.SubjectKeyIdentifier.from_public_key(self.certificate.public_key())  # type: ignore[arg-type]
+        own = x509.SubjectKeyIdentifier.from_public_key(self.certificate.public_key())
         now = _moment(now_s)
         builder = (
             x509.CertificateRevocationListBuilder()

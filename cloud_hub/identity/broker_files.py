@@ -5,7 +5,7 @@ Three listeners, told apart because a broker cannot tell roles apart on one:
     gateways    a certificate below the root; its common name is user *and* client id, so that no gateway can throw
                 another one out by taking its client id; the access rules name the user
     hub         a certificate below `services`
-    strangers   no certificate; nothing but enrolment; their client ids must begin with `enrol:`, which no gateway's does
+    strangers   no certificate; nothing but enrolment; their client ids begin with `enrol:`, which no gateway's does
 
 The rules are made from `models.contract.topics.ACCESS`: a new topic cannot be forgotten. Mosquitto acknowledges a
 publish that the rules forbid as if it had taken it, so a gateway that oversteps sees nothing; nobody gets the message.

@@ -31,7 +31,7 @@ _UPKEEP_S = 60.0
 
 
 class IdentityService:
-    """`start` it, ask it from HTTP with `enrol`, `stop` it. `counters`: answers by reason, and what was not looked at."""
+    """`start` it, ask it from HTTP with `enrol`, `stop` it. `counters`: answers by reason, and what got none."""
 
     def __init__(
         self, settings: Settings, folder: IdentityFolder, store: IdentityStore, now_s: Callable[[], float] = time.time
