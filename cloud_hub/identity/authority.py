@@ -89,8 +89,12 @@ class Authority:
         days: float,
     ) -> x509.Certificate:
         own = x509.SubjectKeyIdentifier.from_public_key(self.certificate.public_key())
+        # What outlives its authority cannot be verified, and would be renewed too late.
+        life_s = min(days * DAY_S, self.certificate.not_valid_after_utc.timestamp() - now_s)
+        if life_s <= 0:
+            raise KeysError(f"{self.certificate.subject.rfc4514_string()}: expired; `cloud-hub identity reissue`")
         builder = (
-            _builder(_name(name), self.certificate.subject, public_key, now_s, days * DAY_S)
+            _builder(_name(name), self.certificate.subject, public_key, now_s, life_s)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -142,7 +146,7 @@ def make_issuing(root: Authority, fleet: str, now_s: float, days: float) -> Auth
     """An authority below the root, above nothing but certificates."""
     key = new_key()
     end_s = min(now_s + days * DAY_S, root.certificate.not_valid_after_utc.timestamp())
-    subject = _name(f"Millwright {fleet} issuing {_moment(now_s):%Y-%m-%d}")
+    subject = _name(f"Millwright {fleet} issuing {_moment(now_s):%Y-%m-%d %H:%M:%S}")
     certificate = _sign_authority(
         subject, key.public_key(), root.certificate.subject, root.key, now_s, end_s - now_s, path_length=0
     )

@@ -89,7 +89,6 @@ def mosquitto_config(folder: Path, ports: Ports, user: str | None = None) -> str
         "persistent_client_expiration 7d",
         # Events with evidence are the largest messages; the default of 1000 queued ones loses more than that silently.
         f"max_packet_size {MAX_JSON_BYTES + 65_536}",
-        f"message_size_limit {MAX_JSON_BYTES}",
         "max_queued_messages 100000",
         "max_queued_bytes 268435456",
         "max_inflight_messages 100",
