@@ -128,7 +128,17 @@ class Config:
 
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "gateway": ("id", "fleet", "state_dir"),
-    "broker": ("host", "port", "username", "password_file", "ca_file", "cert_file", "key_file", "identity_dir", "keepalive_s"),
+    "broker": (
+        "host",
+        "port",
+        "username",
+        "password_file",
+        "ca_file",
+        "cert_file",
+        "key_file",
+        "identity_dir",
+        "keepalive_s",
+    ),
     "frames": ("host", "port"),
     "runtime": ("kind", "threads"),
     "outbox": ("max_bytes",),

@@ -131,7 +131,7 @@ class Renewal:
         self.counters[f"identity.{error.reason}"] = 1
         if now_s >= self._complain_s:
             self._complain_s = now_s + COMPLAIN_S
-            log.error("%s", error)  # noqa: TRY400 - the text says it all
+            log.error("%s", error)
 
 
 def run_worker(what: str, folder: Path, gateway: str, data: bytes) -> bytes:
@@ -156,5 +156,3 @@ def run_worker(what: str, folder: Path, gateway: str, data: bytes) -> bytes:
     if answer["reason"] == "storage":
         raise StorageError(answer["text"])
     raise EnrolmentError(answer["reason"], answer["text"])
-
-
