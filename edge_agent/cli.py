@@ -1,4 +1,4 @@
-"""`edge-agent`: run, enrol, check-config, selftest, replay, status. argparse, because a gateway pays for every import."""
+"""`edge-agent`. argparse, because a gateway pays for every import."""
 
 from __future__ import annotations
 

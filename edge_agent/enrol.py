@@ -12,7 +12,6 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from edge_agent.errors import EnrolmentError, StorageError, TransportError
 from edge_agent.identity import Facts, Identity
 from edge_agent.storage import prepare_folder, write_atomically
 from models.contract import topics
-from models.contract.identity import MAX_REPLY_BYTES, Token
+from models.contract.identity import ENROL_PASSWORD, MAX_REPLY_BYTES, Token, enrol_user
 
 _log = logging.getLogger(__name__)
 WAIT_S = 30.0
@@ -103,7 +102,7 @@ def ask_over_mqtt(host: str, port: int, context: ssl.SSLContext | None, wait_s: 
 
         inbox = Inbox("-")
         settings = BrokerSettings(host=host, port=port)
-        transport = MqttTransport(settings, f"enrol:{uuid.uuid4().hex}", inbox, tls=context)
+        transport = MqttTransport(settings, "", inbox, tls=context, login=(enrol_user(token_hash), ENROL_PASSWORD))
         answer_topic = topics.topic_of(topics.EnrollReply(token_hash))
         transport.subscribe([answer_topic])
         transport.start()

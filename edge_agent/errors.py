@@ -50,7 +50,7 @@ class CommandError(AgentError):
 
 
 class EnrolmentError(AgentError):
-    """This gateway did not get a certificate. `reason` is a short stable word."""
+    """There is no certificate for this gateway, or not any more. `reason` is a short stable word."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)

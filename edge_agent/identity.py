@@ -1,7 +1,7 @@
 """Who this gateway is towards the broker: a folder with one key and one certificate. Needs no cryptography itself.
 
     ca.pem         the root certificate, which vouches for the broker
-    gateway.pem    one line about what is in it, key, certificate, authority: one file, so that no power cut can part them
+    gateway.pem    a line about what is in it, key, certificate, authority: one file, so that no power cut parts them
     pending.json   a request that was sent and not answered yet, with its key: asked again, it is the same one
 
 All are of mode 0600 and written by fsync and rename. The key is made here and never leaves this folder.
@@ -89,8 +89,9 @@ def check_valid(facts: Facts, now_s: float) -> None:
         days = (now_s - facts.not_after_s) / 86_400
         raise EnrolmentError(
             "certificate_expired",
-            f"the certificate of {facts.gateway} expired {days:.1f} days ago: get a new token (`cloud-hub identity token "
-            f"{facts.gateway}`) and run `edge-agent enrol`; a running agent takes the new certificate by itself",
+            f"the certificate of {facts.gateway} expired {days:.1f} days ago: get a new token "
+            f"(`cloud-hub identity token {facts.gateway}`) and run `edge-agent enrol`; "
+            "a running agent takes the new certificate by itself",
         )
     if now_s < facts.not_before_s:
         raise EnrolmentError(

@@ -1,8 +1,8 @@
 """Keys, requests and answers: the only file of the agent that imports cryptography.
 
-`edge-agent enrol` calls it; the running agent, which shall not carry cryptography in its memory for a year, starts it as
-`python -m edge_agent.identity_worker request|install FOLDER GATEWAY`: the request comes on stdout, the answer goes in on
-stdin. It ends with 0, or with 1 and one line of JSON (`reason`, `text`) on stdout.
+`edge-agent enrol` calls it; the running agent, which shall not carry cryptography in its memory for a year, starts it
+as `python -m edge_agent.identity_worker request|install FOLDER GATEWAY`: the request comes on stdout, the answer goes
+in on stdin. It ends with 0, or with 1 and one line of JSON (`reason`, `text`) on stdout.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def token_hash(token: Token) -> str:
 
 
 def enrol_request(identity: Identity, gateway: str, token: Token) -> Pending:
-    """A request that this token signs. Asked again with the same token, it is the same request. Raises: StorageError."""
+    """A request that this token signs; with the same token, the same request again. Raises: StorageError."""
     return _request(identity, gateway, token_hash(token), Ed25519PrivateKey.from_private_bytes(token.seed).sign)
 
 

@@ -47,6 +47,7 @@ class MqttTransport:
         will: tuple[str, bytes] | None = None,
         rng: random.Random | None = None,
         tls: ssl.SSLContext | None = None,
+        login: tuple[str, str] | None = None,
     ) -> None:
         """Raises: TransportError: the certificate or the password cannot be used, or there is no certificate yet."""
         self.inbox = inbox
@@ -63,6 +64,7 @@ class MqttTransport:
         self._identity = Identity(settings.identity_dir) if settings.identity_dir is not None else None
         self._loaded: tuple[int, int] | None = None
         self._tls = tls
+        self._login = login
         self._client = self._make_client(client_id, will)
 
     def _make_client(self, client_id: str, will: tuple[str, bytes] | None) -> mqtt.Client:
@@ -90,6 +92,8 @@ class MqttTransport:
                 client.username_pw_set(
                     settings.username, password.read_text().strip() if password is not None else None
                 )
+            if self._login is not None:
+                client.username_pw_set(*self._login)
             if self._identity is not None:
                 self._identity.must_exist()
                 self._tls = _tls(self._identity.ca)

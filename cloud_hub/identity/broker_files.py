@@ -5,7 +5,8 @@ Three listeners, told apart because a broker cannot tell roles apart on one:
     gateways    a certificate below the root; its common name is user *and* client id, so that no gateway can throw
                 another one out by taking its client id; the access rules name the user
     hub         a certificate below `services`
-    strangers   no certificate; nothing but enrolment; their client ids begin with `enrol:`, which no gateway's does
+    strangers   no certificate; nothing but enrolment. They log in with public names, which become their client ids,
+                so that they can throw nobody out but each other
 
 The rules are made from `models.contract.topics.ACCESS`: a new topic cannot be forgotten. Mosquitto acknowledges a
 publish that the rules forbid as if it had taken it, so a gateway that oversteps sees nothing; nobody gets the message.
@@ -13,7 +14,10 @@ publish that the rules forbid as if it had taken it, so a gateway that oversteps
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Sequence
@@ -24,10 +28,11 @@ from cloud_hub.errors import SettingsError
 from cloud_hub.identity.authority import key_pem, new_key, pem
 from cloud_hub.identity.folder import IdentityFolder
 from cloud_hub.trust.files import PRIVATE, write_atomic
+from models.contract.identity import ENROL_PASSWORD, ENROL_USERS, enrol_user
 from models.contract.messages import MAX_JSON_BYTES
 from models.contract.topics import ACCESS, Access, filter_of
 
-ENROL_PREFIX = "enrol:"
+_PASSWORD_ROUNDS = 101  # Mosquitto's own; the password is public
 _SERVER_DAYS = 730
 _GATEWAY_RULE = {
     Access.FLEET_READS: "read",
@@ -65,13 +70,21 @@ def hub_rules(name: str) -> str:
 
 
 def stranger_rules() -> str:
-    """What somebody without a certificate may do. Rules before any `user` line are for those without a name."""
+    """What somebody without a certificate may do."""
     rules = [
         f"topic {_STRANGER_RULE[access]} {filter_of(kind)}"
         for kind, access in ACCESS.items()
         if access in _STRANGER_RULE
     ]
     return "\n".join(rules) + "\n"
+
+
+def stranger_passwords() -> str:
+    """Mosquitto's password file for the public users, PBKDF2 with SHA-512."""
+    salt = secrets.token_bytes(12)
+    digest = hashlib.pbkdf2_hmac("sha512", ENROL_PASSWORD.encode(), salt, _PASSWORD_ROUNDS)
+    secret = f"$7${_PASSWORD_ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+    return "".join(f"{enrol_user(f'{number:02x}')}:{secret}\n" for number in range(ENROL_USERS))
 
 
 def mosquitto_config(folder: Path, ports: Ports, user: str | None = None) -> str:
@@ -121,8 +134,9 @@ def mosquitto_config(folder: Path, ports: Ports, user: str | None = None) -> str
         f"listener {ports.strangers} {ports.host}",
         *tls,
         "max_connections 200",
-        f"clientid_prefixes {ENROL_PREFIX}",
-        "allow_anonymous true",
+        "use_username_as_clientid true",
+        "allow_anonymous false",
+        f"password_file {at}/strangers.passwords",
         f"acl_file {at}/strangers.acl",
     ]
     return "\n".join(lines) + "\n"
@@ -147,6 +161,7 @@ def write_broker_files(
         "crl.pem": (identity.crl.read_bytes(), 0o644),
         "gateways.acl": (gateway_rules(identity.fleet).encode(), 0o644),
         "hub.acl": (hub_rules(identity.hub_name).encode(), 0o644),
+        "strangers.passwords": (stranger_passwords().encode(), 0o644),
         "strangers.acl": (stranger_rules().encode(), 0o644),
         "mosquitto.conf": (mosquitto_config(folder, ports, user).encode(), 0o644),
     }

@@ -151,9 +151,8 @@ class Hub:
             self._stop.wait(self._period_s)
 
     def _announce(self, ready_file: Path | None, on_ready: Callable[[], None]) -> None:
-        while not (
-            self._server.started and self._link.listening and (self._identity is None or self._identity.listening)
-        ):
+        parts = [self._link, *([self._identity] if self._identity is not None else [])]
+        while not (self._server.started and all(part.listening for part in parts)):
             if self._stop.wait(_POLL_S):
                 return
         if ready_file is not None:

@@ -33,6 +33,11 @@ MAX_ROOT_CHARS = 65_536
 REQUEST_CONTEXT = b"millwright certificate request 1\\0"
 REPLY_CONTEXT = b"millwright certificate reply 1\\0"
 
+# Whoever enrols over MQTT logs in as one of these users. They are no secret: they only keep client ids apart (see
+# `enrol_user`), what is said is protected by the token.
+ENROL_USERS = 256
+ENROL_PASSWORD = "enrol"  # noqa: S105 - public on purpose
+
 TOKEN_PREFIX = "mwt1_"  # noqa: S105 - tells what it is, holds no secret
 _HALF_BYTES = 32
 
@@ -112,6 +117,13 @@ class Token:
     def to_text(self) -> str:
         """As it is handed to a person."""
         return TOKEN_PREFIX + base64.urlsafe_b64encode(self.seed + self.root_sha256).decode().rstrip("=")
+
+
+def enrol_user(token_hash: str) -> str:
+    """The broker's user for a token. Its dot keeps it apart from every gateway's name; and since brokers use the user's
+    name as client id, nobody who enrols can take a gateway's.
+    """
+    return f"enrol.{token_hash[:2]}"
 
 
 def parse_token(text: str) -> Token:

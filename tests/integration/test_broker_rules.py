@@ -40,7 +40,7 @@ class People:
         self.hub = Client(ports.hub, ca, plant.identity.hub_pem, "hub-test")
         self.one = Client(ports.gateways, ca, plant.certify("gw-1"), "whatever")
         self.two = Client(ports.gateways, ca, plant.certify("gw-2"), "whatever")
-        self.stranger = Client(ports.strangers, ca, None, "enrol:x")
+        self.stranger = Client(ports.strangers, ca, None, "", "enrol.00")
         self.all = {"hub": self.hub, "gw-1": self.one, "gw-2": self.two, "stranger": self.stranger}
         for client in self.all.values():
             assert client.connected, client.refused
@@ -61,11 +61,13 @@ class People:
 def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
     plant = Plant(tmp_path_factory.mktemp("plant"))
     plant.start()
-    people = People(plant)
-    yield people
-    for client in people.all.values():
-        client.close()
-    plant.close()
+    try:
+        people = People(plant)
+        yield people
+        for client in people.all.values():
+            client.close()
+    finally:
+        plant.close()
 
 
 MAY_READ = {
@@ -102,7 +104,7 @@ def test_what_is_retained_is_shown_to_nobody_else(people: People, kind: type[Add
     people.hub.publish(topic, payload, retain=True)
     late = {
         "gw-2": Client(people.plant.ports.gateways, people.plant.broker / "root.crt", people.plant.folder / "gw-2.pem", ""),
-        "stranger": Client(people.plant.ports.strangers, people.plant.broker / "root.crt", None, "enrol:late"),
+        "stranger": Client(people.plant.ports.strangers, people.plant.broker / "root.crt", None, "", "enrol.01"),
     }  # fmt: skip
     try:
         marker = fresh()
@@ -139,8 +141,8 @@ def test_a_gateway_cannot_take_anothers_client_id(people: People) -> None:
         people.plant.ports.gateways, people.plant.broker / "root.crt", people.plant.certify("gw-3"), "gw-1"
     )
     assert intruder.connected
-    stranger = Client(people.plant.ports.strangers, people.plant.broker / "root.crt", None, "gw-1")
-    assert not stranger.connected
+    stranger = Client(people.plant.ports.strangers, people.plant.broker / "root.crt", None, "gw-1", "enrol.02")
+    assert stranger.connected
     time.sleep(0.3)
     assert people.one.connected
     intruder.close()
@@ -148,12 +150,14 @@ def test_a_gateway_cannot_take_anothers_client_id(people: People) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["no certificate", "gateway at the hub's", "hub at the gateways'", "expired", "other root"]
+    "what", ["no certificate", "no name", "gateway at the hub's", "hub at the gateways'", "expired", "other root"]
 )
 def test_who_does_not_come_in(people: People, what: str, tmp_path: Path) -> None:
     plant, ca = people.plant, people.plant.broker / "root.crt"
     port, certificate = plant.ports.gateways, None
-    if what == "gateway at the hub's":
+    if what == "no name":
+        port = plant.ports.strangers
+    elif what == "gateway at the hub's":
         port, certificate = plant.ports.hub, plant.folder / "gw-1.pem"
     elif what == "hub at the gateways'":
         certificate = plant.identity.hub_pem

@@ -21,6 +21,7 @@ from cloud_hub.identity.revocation import refresh_crl
 from cloud_hub.settings import load_settings
 from cloud_hub.store.identities import SqlIdentities
 from cloud_hub.trust.keys import create_repository
+from models.contract.identity import ENROL_PASSWORD
 
 PASSPHRASE = b"correct horse battery"
 WAIT_S = 30.0
@@ -101,7 +102,7 @@ class Plant:
 class Client:
     """An MQTT client that connects as whoever its certificate says; `came` is all that it got."""
 
-    def __init__(self, port: int, ca: Path, certificate: Path | None, client_id: str) -> None:
+    def __init__(self, port: int, ca: Path, certificate: Path | None, client_id: str, user: str = "") -> None:
         self.came: list[tuple[str, bytes]] = []
         self.refused = ""
         self.gone = threading.Event()
@@ -109,6 +110,8 @@ class Client:
         self._changed = threading.Condition()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv311)
         self._client.tls_set(str(ca), *([str(certificate)] * 2 if certificate is not None else []))
+        if user:
+            self._client.username_pw_set(user, ENROL_PASSWORD)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = lambda *_: self.gone.set()
         self._client.on_message = self._on_message
