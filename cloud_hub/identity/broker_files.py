@@ -72,7 +72,7 @@ def hub_rules(name: str) -> str:
 def stranger_rules() -> str:
     """What somebody without a certificate may do."""
     rules = [
-        f"topic {_STRANGER_RULE[access]} {filter_of(kind)}"
+        f"pattern {_STRANGER_RULE[access]} {filter_of(kind)}"
         for kind, access in ACCESS.items()
         if access in _STRANGER_RULE
     ]
