@@ -30,8 +30,8 @@ MAX_CSR_CHARS = 4_096
 MAX_CHAIN_CHARS = 16_384
 MAX_ROOT_CHARS = 65_536
 
-REQUEST_CONTEXT = b"millwright certificate request 1\\0"
-REPLY_CONTEXT = b"millwright certificate reply 1\\0"
+REQUEST_CONTEXT = b"millwright certificate request 1\0"
+REPLY_CONTEXT = b"millwright certificate reply 1\0"
 
 # Whoever enrols over MQTT logs in as one of these users. They are no secret: they only keep client ids apart (see
 # `enrol_user`), what is said is protected by the token.
@@ -82,7 +82,7 @@ class SignedReply(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     signed: msgspec.Raw
-    signature: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{2,1024}\\Z")]
+    signature: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{2,1024}\Z")]
     authority: Pem
 
 

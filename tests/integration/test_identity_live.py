@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import stat
 import subprocess
@@ -231,4 +230,4 @@ def test_a_year_in_a_cupboard(site: Site, tmp_path: Path) -> None:
         wait_for("it is back", gateway.seen, gateway.said)
     finally:
         assert gateway.stop() == 0
-    assert os.path.exists(gateway.state / "root.json")
+    assert (gateway.state / "root.json").exists()
