@@ -138,16 +138,16 @@ def test_a_token_is_good_once_however_many_ask(desk: Desk) -> None:
     ("reason", "words", "make"),
     [
         ("csr_key", ["P-256", "secp384r1"], lambda: csr(key=ec.generate_private_key(ec.SECP384R1()))),
-        ("csr_key", ["P-256", "RSA"], lambda: csr(key=rsa.generate_private_key(65537, 1024))),
+        ("csr_key", ["P-256", "RSA"], lambda: csr(key=rsa.generate_private_key(65537, 2048))),
         ("csr_name", ["CN=gw-1 alone", "CN=gw-2"], lambda: csr("gw-2")),
         ("csr_name", ["CN=gw-1 alone"], lambda: csr("gw-1", None, x509.NameAttribute(NameOID.COMMON_NAME, "gw-2"))),
         ("csr_format", ["PKCS #10"], lambda: "-----BEGIN NOTHING-----"),
-        ("csr_signature", ["its own key"], lambda: forged()),
+        ("csr_signature", ["its own key"], None),
     ],
 )
 def test_bad_requests(desk: Desk, reason: str, words: list[str], make: Any) -> None:
     token = desk.token()
-    refused(desk.registrar.enrol(request(token, make())), reason, *words)
+    refused(desk.registrar.enrol(request(token, (make or forged)())), reason, *words)
     assert desk.store.certificates() == []
     assert desk.registrar.enrol(request(token, csr())).reason is None  # the token was not spent
 
