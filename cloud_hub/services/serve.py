@@ -150,9 +150,11 @@ class Hub:
                     _log.exception("periodic work failed; trying again in %g s", self._period_s)
             self._stop.wait(self._period_s)
 
+    def _desk_listens(self) -> bool:
+        return self._identity is None or self._identity.listening
+
     def _announce(self, ready_file: Path | None, on_ready: Callable[[], None]) -> None:
-        parts = [self._link, *([self._identity] if self._identity is not None else [])]
-        while not (self._server.started and all(part.listening for part in parts)):
+        while not (self._server.started and self._link.listening and self._desk_listens()):
             if self._stop.wait(_POLL_S):
                 return
         if ready_file is not None:

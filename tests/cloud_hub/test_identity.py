@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cloud_hub.errors import ConflictError, KeysError
 from cloud_hub.identity.authority import load_certificate
@@ -263,6 +265,24 @@ def test_a_flood_is_not_looked_at() -> None:
     assert [allowance.take("a", 0.0) for _ in range(4)] == [True, True, True, False]
     assert sum(allowance.take(f"k{i}", 0.0) for i in range(20)) == 7
     assert allowance.take("a", 2.0)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(junk=st.binary(max_size=400), at=st.integers(0, 5000), flip=st.integers(1, 255))
+def test_any_bytes_get_a_signed_refusal(desk: Desk, junk: bytes, at: int, flip: int) -> None:
+    """On both desks: junk, a good request with junk for its CSR, and a good one with one byte changed."""
+    token = Token(b"t" * 32, desk.root)
+    text = request(token, junk.decode("latin-1")[:4000])
+    flipped = bytearray(request(token, csr()))
+    flipped[at % len(flipped)] ^= flip
+    for payload in (junk, text, bytes(flipped)):
+        for answer in (desk.registrar.enrol(payload), desk.registrar.renew(payload, "gw-1")):
+            assert answer.reason is not None
+            decode_reply_body(bytes(decode_reply(answer.payload, "").signed), "")
+    for payload in (junk, bytes(flipped)):
+        pending = Pending(keyid="", request=b"", key="")
+        with pytest.raises(EnrolmentError):
+            accept(desk.gateway, pending, payload, "gw-1", desk.root, NOW_S)
 
 
 def test_tokens_as_text() -> None:
