@@ -271,7 +271,7 @@ def test_a_flood_is_not_looked_at() -> None:
 @given(junk=st.binary(max_size=400), at=st.integers(0, 5000), flip=st.integers(1, 255))
 def test_any_bytes_get_a_signed_refusal(desk: Desk, junk: bytes, at: int, flip: int) -> None:
     """On both desks: junk, a good request with junk for its CSR, and a good one with one byte changed."""
-    token = Token(b"t" * 32, desk.root)
+    token = desk.token()
     text = request(token, junk.decode("latin-1")[:4000])
     flipped = bytearray(request(token, csr()))
     flipped[at % len(flipped)] ^= flip
