@@ -4,6 +4,7 @@ The home folder holds everything that the hub keeps:
 
     hub.toml          settings
     hub.sqlite3       the database, unless `database_url` names another
+    identity/         certificate authorities and the hub's own certificate (`cloud-hub identity init`)
     keys/             online signing keys (the root key is elsewhere: `cloud-hub keys init --root-dir`)
     repository/       TUF metadata, as signed
     bundles/          <sha256>.mwb
@@ -39,6 +40,11 @@ class Settings(BaseSettings):
     broker_ca_file: Path | None = None
     broker_cert_file: Path | None = None
     broker_key_file: Path | None = None
+    broker_identity: bool = False  # TLS with identity/hub.pem, in place of the three files above
+    broker_crl_file: Path | None = None  # where the broker reads its revocation list
+    broker_pid_file: Path | None = None  # of the broker on this machine, which is told to read it again
+    certificate_days: float = Field(365, gt=0, le=3650)
+    crl_days: float = Field(30, gt=0, le=365)
     timestamp_days: float = Field(7, gt=0, le=365)
     snapshot_days: float = Field(30, gt=0, le=3650)
     targets_days: float = Field(365, gt=0, le=3650)
@@ -54,6 +60,20 @@ class Settings(BaseSettings):
     def keys_dir(self) -> Path:
         """Online signing keys."""
         return self.home / "keys"
+
+    @property
+    def identity_dir(self) -> Path:
+        """Certificate authorities."""
+        return self.home / "identity"
+
+    @property
+    def broker_tls(self) -> tuple[Path, Path | None, Path | None] | None:
+        """(authority, certificate, key) for the link to the broker, None for a link without TLS."""
+        if self.broker_identity:
+            return self.identity_dir / "root.crt", self.identity_dir / "hub.pem", self.identity_dir / "hub.pem"
+        if self.broker_ca_file is None:
+            return None
+        return self.broker_ca_file, self.broker_cert_file, self.broker_key_file
 
     @property
     def repository_dir(self) -> Path:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -83,13 +84,8 @@ class Link:
             self._client.username_pw_set(
                 settings.broker_username, password.read_text().strip() if password is not None else None
             )
-        if settings.broker_ca_file is not None:
-            self._client.tls_set(
-                ca_certs=str(settings.broker_ca_file),
-                certfile=str(settings.broker_cert_file) if settings.broker_cert_file else None,
-                keyfile=str(settings.broker_key_file) if settings.broker_key_file else None,
-                tls_version=ssl.PROTOCOL_TLS_CLIENT,
-            )
+        if settings.broker_tls is not None:
+            self._client.tls_set_context(_tls(*settings.broker_tls))
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
@@ -185,6 +181,18 @@ class Link:
             self.incoming.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
         except queue.Full:
             self.dropped += 1
+
+
+def _tls(ca: Path, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """TLS 1.2 or newer; the broker's certificate and its host name are checked. Raises: LinkError."""
+    try:
+        context = ssl.create_default_context(cafile=str(ca))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if certificate is not None:
+            context.load_cert_chain(certificate, key)
+    except OSError as error:  # ssl.SSLError is one, too
+        raise LinkError(f"broker's TLS, {ca} and {certificate}: {error}") from error
+    return context
 
 
 def _no_delay(_client: mqtt.Client, _userdata: object, sock: Any) -> None:  # noqa: ANN401 - paho's type

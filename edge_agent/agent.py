@@ -24,6 +24,7 @@ from edge_agent.install import resident_bytes
 from edge_agent.intake import Intake
 from edge_agent.orders import Orders
 from edge_agent.outbox import Outbox
+from edge_agent.renewal import Renewal
 from edge_agent.runtime import Runtime
 from edge_agent.slot import Slot, SlotEvent
 from edge_agent.status import STATUS_FILE, Status, bounded_counters
@@ -95,6 +96,8 @@ class Agent:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        renewal: Renewal | None = None,
+        frames: Transport | None = None,
     ) -> None:
         self.config = config
         self.boot_id = boot_id
@@ -132,6 +135,10 @@ class Agent:
             topics.topic_of(topics.Command(self._gateway)): self._on_command,
             topics.topic_of(topics.Receipt(self._gateway)): self._on_receipt,
         }
+        self._renewal = renewal
+        if renewal is not None:
+            self._handlers[renewal.reply_topic] = lambda m: renewal.take(m.payload, self._clock.now())
+        self._frames = frames or transport
         self._chunk_topics: dict[str, tuple[str, int]] = {}
         self._state_topic = topics.topic_of(topics.State(self._gateway))
         self._health: Health | None = None
@@ -155,8 +162,10 @@ class Agent:
             delivery.resume(self._clock.now())
         self._transport.subscribe(self._handlers, qos=1)
         # QoS 0: a frame that comes late is worth nothing, and its sequence number tells what was lost.
-        self._transport.subscribe([topics.frames_filter(self._gateway)], qos=0)
+        self._frames.subscribe([topics.frames_filter(self._gateway)], qos=0)
         self._transport.start()
+        if self._frames is not self._transport:
+            self._frames.start()
 
     def step(self, timeout_s: float = TICK_S) -> None:
         """One turn: wait for messages (at most `timeout_s`), then do everything that is due."""
@@ -209,6 +218,8 @@ class Agent:
             gateway=self._gateway, boot_id=self.boot_id, online=False, time_s=self._clock.utc(),
             agent_version=agent_version(), runtime=self._runtime.name, want_seq=self.orders.want_seq,
         )  # fmt: skip
+        if self._frames is not self._transport:
+            self._frames.close()
         self._transport.close((self._state_topic, encode(farewell)))
         self._online = False
         self._attempt(self._write_status)
@@ -306,6 +317,8 @@ class Agent:
         for delivery in self.deliveries.values():
             self._attempt(delivery.poll, self.orders.metadata, now_s, trusted_s)
         self._ask_for_chunks()
+        if self._renewal is not None:
+            self._attempt(self._renewal.poll, now_s, utc_s)
 
     def _ask_for_chunks(self) -> None:
         """Be subscribed to exactly the chunks that are missing next."""
@@ -413,6 +426,7 @@ class Agent:
             self._transport.inbox.drops(),
         ):  # fmt: skip
             total.update(source)
+        total.update(self._renewal.counters if self._renewal is not None else {})
         total["windows"] = self._windows_total
         total["samples.lost"] = sum(self.intake.lost_samples)
         total["samples.overwritten"] = sum(d.slot.overwritten() for d in self.deliveries.values())

@@ -1,4 +1,4 @@
-"""`edge-agent`: run, check-config, selftest, replay, status. argparse, because a gateway pays for every import."""
+"""`edge-agent`. argparse, because a gateway pays for every import."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,16 @@ def build_parser() -> argparse.ArgumentParser:
     add("check-config", "check the settings, tell every problem, and do nothing else")
     add("selftest", "check state folder, runtime, installed bundles and broker")
     add("status", "show what the running agent says of itself")
+    enrol = add("enrol", "get this gateway's certificate, and the root of trust with it, for a single-use token")
+    token = enrol.add_mutually_exclusive_group(required=True)
+    token.add_argument("--token-file", type=Path, metavar="FILE", help="the token from `cloud-hub identity token`")
+    token.add_argument("--token", metavar="TOKEN", help="the same on the command line, where others may see it")
+    way = enrol.add_mutually_exclusive_group(required=True)
+    way.add_argument("--mqtt", metavar="HOST:PORT", help="over the broker's listener for enrolment")
+    way.add_argument("--url", metavar="URL", help="over the hub's API, https://HOST:PORT")
+    enrol.add_argument("--ca", type=Path, metavar="FILE", help="verify the connection with this authority, too")
+    enrol.add_argument("--no-tls", action="store_true", help="--mqtt without TLS; the token protects what is said")
+    enrol.add_argument("--wait", type=float, default=30.0, metavar="SECONDS", help="for an answer (default: 30)")
     replay = add("replay", "run a bundle over a recording and print its verdicts")
     replay.add_argument("file", type=Path, metavar="FILE", help="recorded frames, or samples as .npz or .csv")
     replay.add_argument("--bundle", type=Path, metavar="FILE", help="a bundle file (default: the active one)")
@@ -59,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     commands = {
         "run": _run, "check-config": _check_config, "selftest": _selftest, "status": _status, "replay": _replay,
+        "enrol": _enrol_gateway,
     }  # fmt: skip
     try:
         sys.exit(commands[options.command](options))
@@ -92,6 +104,8 @@ def _check_config(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from edge_agent.agent import Agent
+    from edge_agent.identity import Identity
+    from edge_agent.renewal import Renewal
     from edge_agent.runtime import find_runtime
     from edge_agent.storage import lock_folder, prepare_folder
     from edge_agent.transport import MqttTransport
@@ -114,7 +128,15 @@ def _run(options: argparse.Namespace) -> int:
         config.broker, f"mw-{gateway}", inbox, will=(topics.topic_of(topics.State(gateway)), encode(will))
     )
     runtime = find_runtime(config.runtime.kind, config.runtime.threads)
-    agent = Agent(config, transport, TrustStore(state_dir), runtime, ThreadWorker(inbox.wake), boot_id=boot_id)
+    worker = ThreadWorker(inbox.wake)
+    renewal = None
+    if config.broker.identity_dir is not None:
+        identity = Identity(config.broker.identity_dir)
+        renewal = Renewal(identity, gateway, transport, worker, transport.reconnect)
+    frames = MqttTransport(config.frames, f"mw-{gateway}-frames", inbox) if config.frames is not None else None
+    agent = Agent(
+        config, transport, TrustStore(state_dir), runtime, worker, boot_id=boot_id, renewal=renewal, frames=frames
+    )
     stopping = False
 
     def stop(signum: int, _frame: object) -> None:
@@ -145,6 +167,34 @@ def _enrol(config: Config) -> None:
         temporary.replace(kept)
     except OSError as error:
         raise StorageError(f"{config.trust_root}: the root of trust cannot be read: {error.strerror}") from error
+
+
+def _enrol_gateway(options: argparse.Namespace) -> int:
+    from edge_agent.enrol import ask_over_https, ask_over_mqtt, context_for, enrol
+    from edge_agent.identity import Identity
+    from models.contract.identity import parse_token
+
+    config = _config(options)
+    if config.broker.identity_dir is None:
+        raise ConfigError(["broker.identity_dir: missing: where shall key and certificate be kept?"])
+    try:
+        text = options.token if options.token is not None else options.token_file.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"{options.token_file}: the token cannot be read: {error}") from error
+    if options.url is not None:
+        ask = ask_over_https(options.url, context_for(options.ca), options.wait)
+    else:
+        host, colon, port = options.mqtt.rpartition(":")
+        if not colon or not port.isdigit() or not 1 <= int(port) <= 65_535:
+            raise ConfigError([f"--mqtt: expected HOST:PORT, got {options.mqtt!r}"])
+        context = None if options.no_tls else context_for(options.ca)
+        ask = ask_over_mqtt(host.strip("[]"), int(port), context, options.wait)
+    gateway = config.gateway
+    identity = Identity(config.broker.identity_dir)
+    facts = enrol(identity, gateway.state_dir, gateway.id, gateway.fleet, parse_token(text), ask)
+    until = datetime.fromtimestamp(facts.not_after_s, UTC)
+    _say(f"gateway {facts.gateway} of fleet {facts.fleet}: certificate valid until {until:%Y-%m-%d %H:%M} UTC")
+    return 0
 
 
 def _selftest(options: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 
     [gateway]  id fleet state_dir
     [broker]   host port username password_file ca_file cert_file key_file keepalive_s
+               identity_dir        TLS with the certificate from `edge-agent enrol`, in place of the three files
+    [frames]   host port           the gateway's own broker, when sensor frames do not come over [broker]
     [runtime]  kind = "auto" | "litert" | "tflite-runtime", threads
     [outbox]   max_bytes
     [trust]    root                 root.json from enrolment, copied to the state folder on first start
@@ -56,6 +58,7 @@ class BrokerSettings:
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+    identity_dir: Path | None = None
     keepalive_s: int = 30
 
 
@@ -107,6 +110,7 @@ class Config:
     points: tuple[PointSettings, ...]
     trust_root: Path | None = None
     broker: BrokerSettings = BrokerSettings()
+    frames: BrokerSettings | None = None
     runtime: RuntimeSettings = RuntimeSettings()
     update: UpdateSettings = UpdateSettings()
     outbox_max_bytes: int = 32 * 2**20
@@ -124,7 +128,18 @@ class Config:
 
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "gateway": ("id", "fleet", "state_dir"),
-    "broker": ("host", "port", "username", "password_file", "ca_file", "cert_file", "key_file", "keepalive_s"),
+    "broker": (
+        "host",
+        "port",
+        "username",
+        "password_file",
+        "ca_file",
+        "cert_file",
+        "key_file",
+        "identity_dir",
+        "keepalive_s",
+    ),
+    "frames": ("host", "port"),
     "runtime": ("kind", "threads"),
     "outbox": ("max_bytes",),
     "trust": ("root",),
@@ -188,8 +203,10 @@ def _build(sections: Mapping[str, Table], root: Table, base: Path) -> Config:
             ca_file=broker.path("ca_file", base, None),
             cert_file=broker.path("cert_file", base, None),
             key_file=broker.path("key_file", base, None),
+            identity_dir=broker.path("identity_dir", base, None),
             keepalive_s=broker.number("keepalive_s", whole, 1, 3600, 30),
         ),
+        frames=_frames(sections["frames"]),
         runtime=RuntimeSettings(
             kind=cast("RuntimeKind", runtime.choice("kind", get_args(RuntimeKind), "auto")),
             threads=runtime.number("threads", whole, 1, 64, 1),
@@ -208,8 +225,16 @@ def _build(sections: Mapping[str, Table], root: Table, base: Path) -> Config:
         broker.problem("cert_file", "cert_file and key_file belong together: give both or neither")
     if built.broker.cert_file is not None and built.broker.ca_file is None:
         broker.problem("ca_file", "a client certificate needs ca_file too")
+    if built.broker.identity_dir is not None and built.broker.ca_file is not None:
+        broker.problem("identity_dir", "the certificate from enrolment takes the place of ca_file, cert_file, key_file")
     _check_points(built.points, root)
     return built
+
+
+def _frames(table: Table) -> BrokerSettings | None:
+    host = table.text("host", "")
+    port = table.number("port", whole, 1, 65_535, 1883)
+    return BrokerSettings(host=host, port=port) if host else None
 
 
 def _point(table: Table) -> PointSettings:
@@ -288,7 +313,7 @@ def describe_config(config: Config) -> list[tuple[str, str]]:
     rows = [
         ("gateway", f"{config.gateway.id} of fleet {config.gateway.fleet}"),
         ("state folder", str(config.gateway.state_dir)),
-        ("broker", f"{broker.host}:{broker.port}" + (" with TLS" if broker.ca_file else "")),
+        ("broker", f"{broker.host}:{broker.port}" + (" with TLS" if broker.ca_file or broker.identity_dir else "")),
         ("runtime", f"{config.runtime.kind}, {config.runtime.threads} thread(s)"),
         ("outbox", f"{config.outbox_max_bytes} bytes at most"),
     ]

@@ -4,6 +4,7 @@ AgentError                 never raised itself; `exit_code` is what the program 
 ├── ConfigError            settings are wrong: 3
 ├── TrustError             metadata, want, command or file is not to be trusted: 4 (`.reason` goes to the hub)
 ├── CommandError           a genuine command that cannot be carried out: 1 (`.reason` goes to the hub)
+├── EnrolmentError         no certificate: 1 (`.reason` is the hub's, or one of our own)
 ├── TransportError         the broker cannot be reached or refuses us: 1
 ├── StorageError           the state folder cannot be used: 1
 └── RuntimeLoadError       no TFLite runtime, or it cannot load the network: 1
@@ -42,6 +43,14 @@ class TrustError(AgentError):
 
 class CommandError(AgentError):
     """A genuine command that cannot be carried out. `reason` is a short stable word, reported to the hub."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class EnrolmentError(AgentError):
+    """There is no certificate for this gateway, or not any more. `reason` is a short stable word."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from edge_agent.config import Config
+from edge_agent.identity import Identity, check_valid
 from edge_agent.install import check_fit, load_bundle_file, load_network, prove
 from edge_agent.runtime import Runtime, find_runtime
 from edge_agent.storage import load_document, prepare_folder
@@ -36,6 +38,8 @@ def run_selftest(config: Config) -> Iterator[Check]:
     yield _check("runtime", lambda: _runtime(config, runtime))
     for slot in config.slots:
         yield _check(f"slot {slot}", lambda slot=slot: _slot(config, slot, runtime))  # type: ignore[misc]
+    if config.broker.identity_dir is not None:
+        yield _check("certificate", lambda: _certificate(Identity(config.broker.identity_dir)))  # type: ignore[arg-type]
     yield _check("broker", lambda: _broker(config))
 
 
@@ -81,6 +85,15 @@ def _slot(config: Config, slot: str, runtime: list[Runtime]) -> str:
         f"bundle {bundle.manifest.version}: golden scores differ by {report.max_difference:.2%} at most, "
         f"{report.window_us:.0f} us a window"
     )
+
+
+def _certificate(identity: Identity) -> str:
+    identity.must_exist()
+    facts = identity.facts()
+    if facts is None:
+        raise _UnmetError(f"{identity.pem}: gone")
+    check_valid(facts, time.time())
+    return f"of {facts.gateway}, valid for {(facts.not_after_s - time.time()) / 86_400:.0f} days"
 
 
 def _broker(config: Config) -> str:

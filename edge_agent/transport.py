@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -21,6 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.config import BrokerSettings
 from edge_agent.errors import TransportError
+from edge_agent.identity import Identity
 from edge_agent.wire import Inbox, Incoming
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,10 @@ class MqttTransport:
         *,
         will: tuple[str, bytes] | None = None,
         rng: random.Random | None = None,
+        tls: ssl.SSLContext | None = None,
+        login: tuple[str, str] | None = None,
     ) -> None:
+        """Raises: TransportError: the certificate or the password cannot be used, or there is no certificate yet."""
         self.inbox = inbox
         self.connections = 0
         self.last_problem = ""
@@ -56,6 +61,10 @@ class MqttTransport:
         self._up = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._identity = Identity(settings.identity_dir) if settings.identity_dir is not None else None
+        self._loaded: tuple[int, int] | None = None
+        self._tls = tls
+        self._login = login
         self._client = self._make_client(client_id, will)
 
     def _make_client(self, client_id: str, will: tuple[str, bytes] | None) -> mqtt.Client:
@@ -83,15 +92,37 @@ class MqttTransport:
                 client.username_pw_set(
                     settings.username, password.read_text().strip() if password is not None else None
                 )
-            if settings.ca_file is not None:
-                client.tls_set(
-                    ca_certs=str(settings.ca_file),
-                    certfile=str(settings.cert_file) if settings.cert_file else None,
-                    keyfile=str(settings.key_file) if settings.key_file else None,
-                    tls_version=ssl.PROTOCOL_TLS_CLIENT,
-                )
+            if self._login is not None:
+                client.username_pw_set(*self._login)
+            if self._identity is not None:
+                self._identity.must_exist()
+                self._tls = _tls(self._identity.ca)
+                self._load_identity()
+            elif settings.ca_file is not None:
+                self._tls = _tls(settings.ca_file)
+                if settings.cert_file is not None:
+                    self._tls.load_cert_chain(settings.cert_file, settings.key_file)
+            if self._tls is not None:
+                client.tls_set_context(self._tls)
         except (OSError, ValueError) as error:
             raise TransportError(f"broker {self._where}: credentials: {error}") from error
+
+    def _load_identity(self) -> None:
+        """Take the certificate that is there now: renewed by us, or by `edge-agent enrol` in the meantime.
+
+        Raises: OSError: it cannot be used.
+        """
+        if self._identity is None or self._tls is None:
+            return
+        stamp = self._identity.stamp()
+        if stamp != self._loaded:
+            self._tls.load_verify_locations(self._identity.ca)
+            self._tls.load_cert_chain(self._identity.pem)
+            self._loaded = stamp
+
+    def reconnect(self) -> None:
+        """Leave in good order (no will is published) and come back, with the certificate that is there now."""
+        self._client.disconnect()
 
     @property
     def connected(self) -> bool:
@@ -123,6 +154,7 @@ class MqttTransport:
         while not self._closing.is_set():
             before = self.connections
             try:
+                self._load_identity()
                 self._client.connect(self._settings.host, self._settings.port, self._settings.keepalive_s)
                 while self._client.loop(timeout=0.2) == MQTTErrorCode.MQTT_ERR_SUCCESS:
                     if self._closing.is_set() and not self._up.is_set():
@@ -197,6 +229,13 @@ class MqttTransport:
 
     def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
         self.inbox.put(Incoming(message.topic, bytes(message.payload), message.retain))
+
+
+def _tls(ca: Path) -> ssl.SSLContext:
+    """TLS 1.2 or newer; the broker's certificate and its host name are checked. Raises: OSError."""
+    context = ssl.create_default_context(cafile=str(ca))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _no_delay(_client: mqtt.Client, _userdata: object, sock: Any) -> None:  # noqa: ANN401 - paho's own type is private

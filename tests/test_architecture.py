@@ -29,13 +29,14 @@ ONLY_IN = {
     "amqtt": ["cloud_hub/broker/"],
     "tuf": ["cloud_hub/trust/", "edge_agent/trust_worker.py"],
     "securesystemslib": ["cloud_hub/trust/", "edge_agent/trust_worker.py"],
+    "cryptography": ["cloud_hub/identity/", "cloud_hub/trust/", "edge_agent/identity_worker.py"],
     "paho": ["cloud_hub/transport.py", "edge_agent/transport.py", "firmware_sim/link.py"],
     "ai_edge_litert": ["cloud_hub/runtime.py", "edge_agent/runtime.py"],
     "typer": ["cloud_hub/cli/", "firmware_sim/cli/"],
     "rich": ["cloud_hub/cli/", "firmware_sim/cli/", "demo/"],
 }
 MODELS_MAY_USE = {"numpy", "msgspec"}
-AGENT_MAY_USE = MODELS_MAY_USE | {"paho", "tuf", "securesystemslib", "ai_edge_litert", "tflite_runtime"}
+AGENT_MAY_USE = MODELS_MAY_USE | {"cryptography", "paho", "tuf", "securesystemslib", "ai_edge_litert", "tflite_runtime"}
 
 
 def modules(package: str) -> Iterator[tuple[str, set[str]]]:

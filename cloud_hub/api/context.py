@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Query, Request
 
@@ -15,9 +15,27 @@ from cloud_hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Paging
 from models.contract.ids import ID_PATTERN
 
 
+class EnrolAnswer(Protocol):
+    """What the registration desk says: a signed reply; `reason` is None when there is a certificate in it."""
+
+    @property
+    def payload(self) -> bytes:
+        """The signed reply."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is no certificate."""
+
+    @property
+    def text(self) -> str:
+        """The same for people."""
+
+
 @dataclass(frozen=True, slots=True)
 class HubContext:
-    """The parts of the hub that the API shows. `connected`: whether the broker is there."""
+    """The parts of the hub that the API shows. `connected`: whether the broker is there. `enrol`: the registration desk
+    (request, caller); None from it when there are too many, None for it when this hub has no certificate authority.
+    """
 
     database: Database
     captures_dir: Path
@@ -25,6 +43,7 @@ class HubContext:
     now_s: Callable[[], float]
     ingest: Callable[[], StatusView]
     connected: Callable[[], bool]
+    enrol: Callable[[bytes, str], EnrolAnswer | None] | None = None
 
 
 def _context(request: Request) -> HubContext:

@@ -43,7 +43,15 @@ def serve(
         settings = settings.model_copy(update={"api_port": port})
     # Without keys this hub watches a fleet that another one signs for.
     keeper = MetadataKeeper(settings, hub_repository(settings)) if settings.keys_dir.is_dir() else None
-    hub = Hub(settings, rescore=Rescorer(settings.bundles_dir), periodic=keeper)
+    desk = None
+    if settings.identity_dir.is_dir():
+        from cloud_hub.identity.folder import IdentityFolder
+        from cloud_hub.identity.service import IdentityService
+        from cloud_hub.store.identities import SqlIdentities
+
+        folder = IdentityFolder(settings.identity_dir, settings.fleet)
+        desk = lambda database: IdentityService(settings, folder, SqlIdentities(database))  # noqa: E731
+    hub = Hub(settings, rescore=Rescorer(settings.bundles_dir), periodic=keeper, identity=desk)
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
     hub.run(ready_file, on_ready=lambda: typer.echo("ready"))
     typer.echo("stopped")

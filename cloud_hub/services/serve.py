@@ -20,6 +20,7 @@ from cloud_hub.api.app import create_app
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.server import ApiServer
 from cloud_hub.errors import HubError, LinkError
+from cloud_hub.identity.service import IdentityService
 from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.ingest.worker import IngestWorker
@@ -44,6 +45,7 @@ class Hub:
         rescore: Rescore | None = None,
         periodic: Callable[[Link], None] | None = None,
         period_s: float = 60.0,
+        identity: Callable[[Database], IdentityService] | None = None,
     ) -> None:
         """Raises: SettingsError: the database cannot be used, or the address is taken."""
         self._stop = threading.Event()
@@ -62,6 +64,7 @@ class Hub:
             on_evidence=self._rescoring.wake if self._rescoring is not None else lambda: None,
             on_failure=self.stop,
         )
+        self._identity = identity(self._database) if identity is not None else None
         context = HubContext(
             database=self._database,
             captures_dir=settings.captures_dir,
@@ -69,6 +72,7 @@ class Hub:
             now_s=now_s,
             ingest=self._ingest_view,
             connected=lambda: self._link.connected,
+            enrol=self._identity.enrol if self._identity is not None else None,
         )
         self._server = ApiServer(create_app(context), settings.api_host, settings.api_port)
 
@@ -93,6 +97,8 @@ class Hub:
         self._ingest.start()
         if self._rescoring is not None:
             self._rescoring.start()
+        if self._identity is not None:
+            self._identity.start()
         for thread in threads:
             thread.start()
         try:
@@ -117,6 +123,8 @@ class Hub:
         self._ingest.stop()
         if self._rescoring is not None:
             self._rescoring.stop()
+        if self._identity is not None:
+            self._identity.stop()
         self._link.close()
         self._database.close()
 
@@ -142,8 +150,11 @@ class Hub:
                     _log.exception("periodic work failed; trying again in %g s", self._period_s)
             self._stop.wait(self._period_s)
 
+    def _desk_listens(self) -> bool:
+        return self._identity is None or self._identity.listening
+
     def _announce(self, ready_file: Path | None, on_ready: Callable[[], None]) -> None:
-        while not (self._server.started and self._link.listening):
+        while not (self._server.started and self._link.listening and self._desk_listens()):
             if self._stop.wait(_POLL_S):
                 return
         if ready_file is not None:

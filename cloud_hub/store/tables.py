@@ -1,5 +1,5 @@
 """The tables. Times `*_s` are UTC seconds since 1970 by the gateway's clock, except `received_s`, `first_seen_s`,
-`last_seen_s` and `added_s`, which are by the hub's.
+`last_seen_s` and `added_s`, and those of certificates and tokens, which are by the hub's.
 
 What gateways report is keyed by gateway: none can touch what another one has reported, and a machine that two gateways
 watch has points under both.
@@ -350,3 +350,38 @@ class CaptureChunk(Base):
     gap: Mapped[bool]
     samples: Mapped[int]
     data: Mapped[bytes | None]
+
+
+class EnrolToken(Base):
+    """A single-use token: the public half of its key, never the secret."""
+
+    __tablename__ = "enrol_tokens"
+    __table_args__ = (Index(None, "gateway"),)
+
+    token_hash: Mapped[str] = mapped_column(_SHA256, primary_key=True)
+    public_key: Mapped[bytes]
+    gateway: Mapped[str] = mapped_column(_ID)
+    created_s: Mapped[float]
+    expires_s: Mapped[float]
+    used_s: Mapped[float | None]
+    csr_sha256: Mapped[str | None] = mapped_column(_SHA256)
+
+
+class Certificate(Base):
+    """A certificate that was issued to a gateway. Its gateway may never have been seen."""
+
+    __tablename__ = "certificates"
+    __table_args__ = (Index(None, "gateway", "issued_s"), Index(None, "revoked_s"))
+
+    sha256: Mapped[str] = mapped_column(_SHA256, primary_key=True)
+    serial: Mapped[str] = mapped_column(String(40), unique=True)
+    key_sha256: Mapped[str] = mapped_column(_SHA256, unique=True)
+    csr_sha256: Mapped[str] = mapped_column(_SHA256, unique=True)
+    gateway: Mapped[str] = mapped_column(_ID)
+    issuer_sha256: Mapped[str] = mapped_column(_SHA256)
+    issued_s: Mapped[float]
+    not_before_s: Mapped[float]
+    not_after_s: Mapped[float]
+    chain: Mapped[str]
+    revoked_s: Mapped[float | None]
+    revoked_why: Mapped[str | None]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, fields
+from enum import Enum
 from typing import get_args
 
 from models.contract.ids import FleetId, GatewayId, NodeId, check_id, check_sha256
@@ -123,6 +124,20 @@ class EnrollReply:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewRequest:
+    """A certificate request of a gateway that has a certificate. Up."""
+
+    gateway: GatewayId
+
+
+@dataclass(frozen=True, slots=True)
+class RenewReply:
+    """The certificate chain that answers it. Down."""
+
+    gateway: GatewayId
+
+
+@dataclass(frozen=True, slots=True)
 class Frames:
     """Sensor frames from one node to the gateway that it belongs to; never leaves the site."""
 
@@ -132,7 +147,7 @@ class Frames:
 
 Address = (
     Metadata | Chunk | Want | Command | Receipt | Block | Get | State | Ack | Event | Trend | Capture
-    | EnrollRequest | EnrollReply | Frames
+    | EnrollRequest | EnrollReply | RenewRequest | RenewReply | Frames
 )  # fmt: skip
 
 # One row per kind of address. {shard} is computed from the gateway and checked on the way back.
@@ -151,9 +166,45 @@ _TEMPLATES: dict[type[Address], str] = {
     Capture: "u/{shard}/{gateway}/cap",
     EnrollRequest: "enroll/{token_hash}/csr",
     EnrollReply: "enroll/{token_hash}/crt",
+    RenewRequest: "renew/{gateway}/csr",
+    RenewReply: "renew/{gateway}/crt",
     Frames: "n/{gateway}/{node}/f",
 }
 assert set(_TEMPLATES) == set(get_args(Address))
+
+
+class Access(Enum):
+    """Who besides the hub may use a topic on the plant's broker. What is not granted here is granted to nobody."""
+
+    FLEET_READS = "every gateway reads, only the hub writes"
+    OWNER_READS = "the named gateway reads, only the hub writes"
+    OWNER_WRITES = "the named gateway writes, only the hub reads"
+    STRANGER_READS = "whoever has no certificate yet reads, only the hub writes"
+    STRANGER_WRITES = "whoever has no certificate yet writes, only the hub reads"
+    SITE_ONLY = "never on the plant's broker: between sensor nodes and their gateway"
+
+
+# One row per kind of address, so that no topic can be without a rule.
+ACCESS: dict[type[Address], Access] = {
+    Metadata: Access.FLEET_READS,
+    Chunk: Access.FLEET_READS,
+    Want: Access.OWNER_READS,
+    Command: Access.OWNER_READS,
+    Receipt: Access.OWNER_READS,
+    Block: Access.OWNER_READS,
+    Get: Access.OWNER_WRITES,
+    State: Access.OWNER_WRITES,
+    Ack: Access.OWNER_WRITES,
+    Event: Access.OWNER_WRITES,
+    Trend: Access.OWNER_WRITES,
+    Capture: Access.OWNER_WRITES,
+    EnrollRequest: Access.STRANGER_WRITES,
+    EnrollReply: Access.STRANGER_READS,
+    RenewRequest: Access.OWNER_WRITES,
+    RenewReply: Access.OWNER_READS,
+    Frames: Access.SITE_ONLY,
+}
+assert set(ACCESS) == set(get_args(Address))
 
 _SPLIT = {cls: template.split("/") for cls, template in _TEMPLATES.items()}
 _MAX_TOPIC_CHARS = 256
@@ -235,3 +286,15 @@ def up_filters(shards: range = range(SHARDS)) -> list[str]:
 def frames_filter(gateway: GatewayId) -> str:
     """Subscription filter for the frames of all nodes that belong to one gateway."""
     return f"{ROOT}/{MAJOR}/n/{check_id(gateway, 'gateway')}/+/f"
+
+
+def filter_of(kind: type[Address], **fixed: str) -> str:
+    """The filter for all topics of a kind: `+` at each level that varies, unless `fixed` names what stands there.
+
+    >>> filter_of(RenewRequest)
+    'mw/1/renew/+/csr'
+    >>> filter_of(Want, gateway="%u")  # as brokers' access rules write "the client's own name"
+    'mw/1/d/%u/dn/want'
+    """
+    levels = [fixed.get(level[1:-1], "+") if level.startswith("{") else level for level in _SPLIT[kind]]
+    return "/".join([ROOT, MAJOR, *levels])

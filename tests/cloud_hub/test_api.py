@@ -16,6 +16,7 @@ from cloud_hub.api.context import HubContext
 from cloud_hub.api.problems import MEDIA_TYPE, Problem
 from cloud_hub.api.routes.history import EvidenceBody
 from cloud_hub.delivery.registry import BundleRecord, WantRecord
+from cloud_hub.identity.registrar import Answer
 from cloud_hub.ingest.assemble import assemble_capture
 from cloud_hub.ingest.status import IngestStatus
 from cloud_hub.store.database import Database
@@ -391,7 +392,9 @@ def test_openapi_describes_every_answer(hub: Hub) -> None:
                 if int(status) >= 400:
                     assert list(response["content"]) == [MEDIA_TYPE], (path, status)
                     schema = response["content"][MEDIA_TYPE]["schema"]
-                    assert schema == {"$ref": "#/components/schemas/Problem"}, (path, status)
+                    # A refused enrolment is a problem with one more member (RFC 9457, 3.2): the signed answer.
+                    kind = "Refusal" if (path, status) == ("/api/v1/enroll", "403") else "Problem"
+                    assert schema == {"$ref": f"#/components/schemas/{kind}"}, (path, status)
     assert "HTTPValidationError" not in document["components"]["schemas"]
     alarm = document["components"]["schemas"]["AlarmView"]
     assert alarm["properties"]["status"]["enum"] == ["raised", "cleared"]
@@ -440,3 +443,18 @@ def test_the_page_escapes_what_gateways_say(hub: Hub) -> None:
     page = hub.api.get("/").text
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+# ------------------------------------------------------------------------------------------------ enrolment
+
+
+def test_enrolment_says_no_in_problems(hub: Hub) -> None:
+    hub.problem("/api/v1/enroll", 404, "POST")
+    answers: list[Any] = [Answer(b'{"signed": 1}', "token_used", "used already"), None]
+    context = replace(hub.app.state.context, enrol=lambda _payload, _caller: answers.pop(0))
+    api = ApiClient(create_app(context))
+    refused = api.request("POST", "/api/v1/enroll")
+    assert (refused.status_code, refused.headers["content-type"]) == (403, MEDIA_TYPE)
+    assert refused.json()["type"] == "urn:millwright:problem:enrol-token-used"
+    assert refused.json()["reply"] == '{"signed": 1}'
+    assert api.request("POST", "/api/v1/enroll").status_code == 429
