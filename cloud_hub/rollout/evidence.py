@@ -110,12 +110,12 @@ def judge(limits: Limits, candidate: Tally, champion: Tally, alpha: float, *, le
           a whole. Scores and windows over the limit still wait, for more windows do decide them.
     """
     checks = [
-        _rate("alarm_rate", limits.alarm_ratio, (candidate.alarms, candidate.windows), (champion.alarms, champion.windows), 1, alpha),
-        _rate("flagged_rate", limits.flagged_ratio, (candidate.flagged, candidate.windows), (champion.flagged, champion.windows), INDEPENDENT, alpha),
+        _rate("alarm_rate", limits.alarm_ratio, candidate, champion, alpha),
+        _rate("flagged_rate", limits.flagged_ratio, candidate, champion, alpha),
         _scores(limits, candidate, champion, alpha),
         _latency(limits, candidate, champion),
         _memory(limits, candidate, champion),
-    ]  # fmt: skip
+    ]
     if not lenient:
         return checks
     alarms = checks[0]
@@ -124,16 +124,17 @@ def judge(limits: Limits, candidate: Tally, champion: Tally, alpha: float, *, le
     return checks
 
 
-def _rate(
-    rule: RuleName, limit: float | None, ours: tuple[int, int], theirs: tuple[int, int], thin: int, alpha: float
-) -> Check:
-    (k, windows), (base_k, base_windows) = ours, theirs
+def _rate(rule: RuleName, limit: float | None, candidate: Tally, champion: Tally, alpha: float) -> Check:
     if limit is None:
         return _off(rule)
+    windows, base_windows = candidate.windows, champion.windows
     if windows == 0 or base_windows == 0:
         return Check(rule=rule, verdict="wait", text="no windows of both yet")
+    if rule == "alarm_rate":
+        k, base_k, thin, what = candidate.alarms, champion.alarms, 1, "alarms"
+    else:
+        k, base_k, thin, what = candidate.flagged, champion.flagged, INDEPENDENT, "windows over the limit"
     p0 = limit * windows / (limit * windows + base_windows)
-    what = "alarms" if rule == "alarm_rate" else "windows over the limit"
     text = f"{k} {what} in {windows} windows, the champion {base_k} in {base_windows}; at most {limit:g} times as many"
     if above(k / thin, (k + base_k) / thin, p0, alpha):
         return Check(rule=rule, verdict="breach", text=text)

@@ -66,8 +66,12 @@ def step(
         return work.outcome()
     mover = _Mover(work, read, listening_s)
     mover.take_reports()
-    if status in RUNNING and not mover.stopped():
-        mover.forward()
+    try:
+        if status in RUNNING and not mover.stopped():
+            mover.forward()
+    except PlanError as error:  # a site's time zone that is none any more
+        work = _Work(state, facts, now_s)
+        work.stop("unreadable", str(error))
     return work.outcome()
 
 
@@ -129,11 +133,12 @@ def abort(state: State, now_s: float, by: str, *, undo: bool = False) -> Outcome
     takes_back = ON_THE_WAY | ({Stage.DONE} if undo else set())
     count = 0
     for member in state.members.values():
-        bad = member.stage is Stage.FAILED and member.kind != "superseded" and member.due is None
-        kept_it = bad and member.detail is not None and member.want_seq == member.try_seq and member.try_seq > 0
-        if member.stage in takes_back or kept_it:
-            due: Due | None = "return" if member.try_seq else None
+        due: Due | None = "return" if member.try_seq else None
+        if member.stage in takes_back:
             work.put(moved(member, Step.RETURNED, now_s, due=due))
+            count += due is not None
+        elif member.stage is Stage.FAILED and member.kind != "superseded":
+            work.put(replace(member, due=due))  # no change where it has been given back already
             count += due is not None
     work.go(Event.ABORTED, f"{count} gateways get their previous bundle back", by, resumes=None, paused_s=None)
     return work.outcome()
@@ -144,7 +149,9 @@ def retry(state: State, now_s: float, by: str, gateways: Iterable[str] | None = 
     work = _Work(state, {}, now_s)
     if state.rollout.status not in RUNNING | {Status.PAUSED}:
         raise RolloutError(f"rollout {state.rollout.id}: expected one that goes on, it is {state.rollout.status.value}")
-    chosen = list(gateways) if gateways is not None else [g for g, m in state.members.items() if m.kind is not None]
+    chosen = (
+        list(gateways) if gateways is not None else [g for g, m in state.members.items() if m.stage is Stage.FAILED]
+    )
     for gateway in chosen:
         member = state.members.get(gateway)
         if member is None or member.stage is not Stage.FAILED:
@@ -270,10 +277,15 @@ class _Mover:
                 if fact.shadow.sha256 == self.plan.sha256:
                     ours.append(fact.shadow)
                     theirs.append(fact.champion)
-            elif member.stage in {Stage.RUNNING, Stage.DONE} and w.rollout.status is Status.RELEASING:
-                if member.baseline is not None and fact.champion is not None and fact.active == self.plan.sha256:
-                    ours.append(since(fact.champion, member.origin))
-                    theirs.append(member.baseline)
+            elif (
+                member.stage in {Stage.RUNNING, Stage.DONE}
+                and w.rollout.status is Status.RELEASING
+                and member.baseline is not None
+                and fact.champion is not None
+                and fact.champion.sha256 == self.plan.sha256
+            ):
+                ours.append(since(fact.champion, member.origin))
+                theirs.append(member.baseline)
         if not ours:
             return []
         return judge(self.plan.limits, tally(ours), tally(theirs), ALPHA_COHORT)
@@ -385,7 +397,7 @@ class _Mover:
             w.rollout = replace(w.rollout, waits=f"{w.rollout.waits}; {waits}" if w.rollout.waits else waits)
 
     def _open_now(self, member: Member) -> bool:
-        """With maintenance windows only what is there now is changed: a want that waits at the broker knows no clock."""
+        """With maintenance windows only what is there now is changed: a want waiting at the broker knows no clock."""
         if not self.plan.windows:
             return True
         fact = self.work.facts.get(member.gateway)

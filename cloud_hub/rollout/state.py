@@ -103,8 +103,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """What the hub knows of a gateway and the slot. `reported_seq`: the want it says it follows. `wanted`, `wanted_seq`:
-    what the newest want issued to it asks of the slot. `shadow`: the behaviour of the candidate.
+    """What the hub knows of a gateway and the slot. `reported_seq`: the want it says it follows. `wanted`: what the
+    newest want issued to it, `wanted_seq`, asks of the slot. `shadow`: the behaviour of the candidate.
     """
 
     gateway: str

@@ -124,7 +124,8 @@ def document() -> str:
     """ROLLOUT.md, from the tables."""
     return (
         "# The states of a rollout\n\n"
-        "Made from the tables in `cloud_hub/rollout/states.py` by `python -m cloud_hub.rollout.states`; do not edit.\n\n"
+        "Made from the tables in `cloud_hub/rollout/states.py` by `python -m cloud_hub.rollout.states`; "
+        "do not edit.\n\n"
         + _diagram("The rollout", S.AWAITING, ROLLOUT, list(E))
         + "\n"
         + _diagram("Each gateway in it", G.WAITING, GATEWAY, list(P))
