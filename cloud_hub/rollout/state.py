@@ -13,7 +13,7 @@ from models.contract.messages import Behaviour
 
 Kind = Literal[
     "refused", "replay", "rolled_back", "alarm_rate", "flagged_rate", "score_shift", "latency", "memory", "silent",
-    "stalled", "superseded", "absent",
+    "stalled", "superseded", "absent", "undeliverable",
 ]  # fmt: skip
 """Why a gateway has failed. `replay`: its golden vectors came out otherwise there. `silent`: it was there and is not
 heard any more. `stalled`: it is there and does not get on. `superseded`: somebody else wants another bundle there.

@@ -3,8 +3,8 @@ doubles nothing:
 
 1. `commit` stores a step: stages, and which wants are due.
 2. `issue` gives due wants their numbers and writes them down, together with the member that got them.
-3. the caller publishes them, and `mark_sent` writes down that the broker has them. Until then `unsent` gives the same
-   wants again, byte for byte, and a gateway that gets a want twice does nothing the second time.
+3. the caller publishes them, and `mark_sent` writes down that the broker has them. Until then the same wants
+   are published again, byte for byte, and a gateway that gets a want twice does nothing the second time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from sqlalchemy import Table, and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from cloud_hub.delivery.registry import BundleRecord, WantRecord
-from cloud_hub.errors import ConflictError, NotFoundError
+from cloud_hub.errors import ConflictError, NotFoundError, StoreError
 from cloud_hub.rollout.cohorts import Site
 from cloud_hub.rollout.evidence import Check
-from cloud_hub.rollout.state import Due, Fact, Member, Note, Outcome, Refusal, Rollout, State
-from cloud_hub.rollout.states import OVER, Stage, Status
+from cloud_hub.rollout.state import Fact, Member, Note, Outcome, Refusal, Rollout, State
+from cloud_hub.rollout.states import OVER, RUNNING, Stage, Status
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database
 from cloud_hub.store.registry import insert_wants, newest_wants
@@ -31,10 +31,12 @@ from models.contract.messages import Behaviour
 _OVER = [s.value for s in OVER]
 _MEMBER_FIELDS = tuple(f for f in Member.__struct_fields__ if f != "gateway")
 _ROLLOUT_FIELDS = tuple(f for f in Rollout.__struct_fields__ if f != "id")
-_IN = 500  # names in one IN (...)
+_OVERLAP = 10_000  # acks looked at again: transactions that ran side by side may commit in another order
 
-Build = Callable[[Member, WantRecord | None], WantRecord | None]
-"""The want that a member is due, from the newest one it has; None: nothing is to be said (any more)."""
+Build = Callable[[Member, WantRecord | None, bool], tuple[Member, WantRecord | None]]
+"""From a member, the newest want of its gateway and whether that is there: the member once its due want has a number,
+and that want; None: nothing is to be said (any more).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,23 @@ class RolloutStore:
             raise NotFoundError(f"rollout {rollout!r}: there is none")
         return found
 
+    def pause_unreadable(self, rollout: str, text: str, now_s: float) -> None:
+        """Pause a rollout that cannot be loaded, by its columns alone. It can go on once they are mended."""
+        running = [status.value for status in RUNNING]
+        with self._database.write() as session:
+            session.execute(
+                update(t.Rollout)
+                .where(t.Rollout.id == rollout, t.Rollout.status.in_(running))
+                .values(
+                    resumes=t.Rollout.status,
+                    status=Status.PAUSED.value,
+                    paused_s=now_s,
+                    cause="unreadable",
+                    detail=text[:2000],
+                    revision=t.Rollout.revision + 1,
+                )
+            )
+
     def commit(self, stored: Stored, outcome: Outcome) -> Stored:
         """Store what a step or a command gave. Raises: ConflictError: somebody else was faster; nothing is stored."""
         if outcome.state.rollout == stored.state.rollout and not outcome.changed and not outcome.notes:
@@ -114,7 +133,7 @@ class RolloutStore:
             stored = load(session, rollout)
             return save(session, stored, command(stored)).state
 
-    def issue(self, stored: Stored, gateways: Sequence[str], build: Build, now_s: float) -> Stored:
+    def issue(self, stored: Stored, gateways: Sequence[str], build: Build) -> Stored:
         """Number the due wants of these members and write them down.
 
         Raises: ConflictError: the rollout was changed meanwhile. What `build` raises.
@@ -128,18 +147,15 @@ class RolloutStore:
             changed: dict[str, Member] = {}
             for gateway in gateways:
                 member = stored.state.members[gateway]
-                record = build(member, newest.get(gateway))
+                changed[gateway], record = build(member, newest.get(gateway), online.get(gateway, False))
                 if record is not None:
                     records.append(record)
-                changed[gateway] = issued(
-                    member, record, newest.get(gateway), stored, now_s, online=online.get(gateway, False)
-                )
             insert_wants(session, records)
             members = {**stored.state.members, **changed}
             state = State(rollout=stored.state.rollout, members=members)
             return save(session, stored, Outcome(state=state, changed=changed, actions=(), notes=()))
 
-    def unsent(self, stored: Stored, gateways: Sequence[str]) -> list[WantRecord]:
+    def newest(self, gateways: Sequence[str]) -> list[WantRecord]:
         """The newest wants of these gateways, to be published."""
         with self._database.read() as session:
             newest = newest_wants(session, gateways)
@@ -187,26 +203,18 @@ class RolloutStore:
             return [Site(gateway, labels or {}, zone) for gateway, labels, zone in session.execute(query)]
 
 
-def issued(
-    member: Member, record: WantRecord | None, before: WantRecord | None, stored: Stored, now_s: float, *, online: bool
-) -> Member:
-    """The member once its due want has its number, or once there is nothing to say to it."""
-    replace = msgspec.structs.replace
-    if record is None and member.due != "return":
-        was = dict(before.bundles).get(stored.slot) if before is not None else None
-        detail = f"want {before.seq if before is not None else 0} asks for {(was or 'nothing')[:12]}"
-        return replace(member, due=None, stage=Stage.FAILED, kind="superseded", detail=detail, since_s=now_s)
-    if record is None:
-        return replace(member, due=None)
-    member = replace(member, due=None, want_seq=record.seq, sent=False, since_s=now_s, was_online=online)
-    return replace(member, try_seq=record.seq) if member.try_seq == 0 else member
-
-
 # ------------------------------------------------------------------------------------------------ rows and structs
 
 
 def load(session: Session, rollout: str) -> Stored:
-    """One rollout, all of it. Raises: NotFoundError."""
+    """One rollout, all of it. Raises: NotFoundError; StoreError: what is stored of it cannot be read."""
+    try:
+        return _load(session, rollout)
+    except (ValueError, TypeError, msgspec.ValidationError) as error:
+        raise StoreError(f"rollout {rollout}: what is stored of it cannot be read: {error}") from error
+
+
+def _load(session: Session, rollout: str) -> Stored:
     row = session.get(t.Rollout, rollout)
     if row is None:
         raise NotFoundError(f"rollout {rollout!r}: there is none")
@@ -373,7 +381,7 @@ class FactReader:
             .join(t.RolloutMember, t.RolloutMember.gateway == t.Ack.gateway_id)
             .where(
                 t.RolloutMember.rollout_id == self._rollout,
-                t.Ack.id > self._last_ack,
+                t.Ack.id > self._last_ack - _OVERLAP,
                 t.Ack.phase.in_(["refused", "rolled_back"]),
                 or_(and_(t.Ack.slot == self._slot, t.Ack.sha256 == self._sha256), t.Ack.slot == ""),
             )
@@ -387,6 +395,3 @@ class FactReader:
                 detail=ack.detail or "",
             )
         self._last_ack = max(self._last_ack, session.scalar(select(func.max(t.Ack.id))) or 0)
-
-
-__all__ = ["Due", "FactReader", "RolloutStore", "Stored", "load", "save"]
