@@ -140,9 +140,8 @@ class RolloutStore:
         """
         with self._database.write() as session:
             newest = newest_wants(session, gateways)
-            online = dict(
-                session.execute(select(t.Gateway.id, t.Gateway.online).where(t.Gateway.id.in_(gateways))).tuples()
-            )
+            there = select(t.Gateway.id, t.Gateway.online).where(t.Gateway.id.in_(gateways))
+            online = {g: is_there for g, is_there in session.execute(there)}  # noqa: C416 - typed
             records: list[WantRecord] = []
             changed: dict[str, Member] = {}
             for gateway in gateways:
@@ -166,13 +165,12 @@ class RolloutStore:
         newer want: ours may have taken its place at the broker, so it is to be published again.
         """
         with self._database.write() as session:
-            newest = dict(
-                session.execute(
-                    select(t.Want.gateway, func.max(t.Want.seq))
-                    .where(t.Want.gateway.in_(list(published)))
-                    .group_by(t.Want.gateway)
-                ).tuples()
+            highest = (
+                select(t.Want.gateway, func.max(t.Want.seq))
+                .where(t.Want.gateway.in_(list(published)))
+                .group_by(t.Want.gateway)
             )
+            newest = {g: seq for g, seq in session.execute(highest)}  # noqa: C416 - typed
             overtaken = [g for g, seq in published.items() if newest.get(g, 0) > seq]
             changed = {
                 g: msgspec.structs.replace(stored.state.members[g], sent=True) for g in published if g not in overtaken
