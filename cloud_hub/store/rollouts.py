@@ -74,7 +74,7 @@ class RolloutStore:
             session.add(t.Rollout(id=rollout.id, revision=1, **fixed, **_rollout_values(rollout)))
             session.flush()
             rows = [{"rollout_id": rollout.id, "gateway": g, **_member_values(m)} for g, m in state.members.items()]
-            session.execute(_table(t.RolloutMember).insert(), rows)
+            session.execute(table_of(t.RolloutMember).insert(), rows)
             session.add(t.RolloutNote(rollout_id=rollout.id, time_s=now_s, event="created", text="", by=by))
 
     def unfinished(self) -> list[str]:
@@ -248,7 +248,7 @@ def save(session: Session, stored: Stored, outcome: Outcome) -> Stored:
     if not won:
         raise ConflictError(f"rollout {rollout.id}: changed by somebody else meanwhile")
     if outcome.changed:
-        table = _table(t.RolloutMember)
+        table = table_of(t.RolloutMember)
         statement = (
             table.update()
             .where(table.c.rollout_id == rollout.id, table.c.gateway == bindparam("this"))
@@ -292,7 +292,8 @@ def _member(values: tuple[Any, ...]) -> Member:
     return Member(**fields)
 
 
-def _table(row: type[t.Base]) -> Table:
+def table_of(row: type[t.Base]) -> Table:
+    """The table of a row's class."""
     return cast(Table, row.__table__)
 
 

@@ -107,7 +107,13 @@ class SimGateway:
     def _ack(self, now_s: float, reason: str | None = None) -> Ack:
         sha256 = self.candidate or self.active
         return Ack(
-            gateway=self.name, seq=self.want_seq, slot=SLOT, phase=self.phase, time_s=now_s, sha256=sha256, reason=reason
+            gateway=self.name,
+            seq=self.want_seq,
+            slot=SLOT,
+            phase=self.phase,
+            time_s=now_s,
+            sha256=sha256,
+            reason=reason,
         )
 
     def tick(self, now_s: float) -> list[Ack | AgentState]:
