@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import msgspec
+
 from cloud_hub.delivery.registry import BundleRecord
 from cloud_hub.rollout.cohorts import assign
 from cloud_hub.rollout.machine import begin
 from cloud_hub.rollout.plan import Cohort, Plan, decode_plan
 from cloud_hub.rollout.state import Member, Rollout
-from cloud_hub.services.rollouts import RolloutService
+from cloud_hub.services.rollouts import RolloutService, Signer
 from cloud_hub.store.database import Database
 from cloud_hub.store.registry import SqlRegistry
+from cloud_hub.store.rollout_queries import get_rollout
 from cloud_hub.store.rollouts import RolloutStore
 from cloud_hub.store.writer import Writer
 from tests.simulators.fleet import NEW, OLD, OTHER, SLOT, PlainSigner, SimFleet, SimGateway
@@ -48,13 +51,14 @@ class World:
         self.now_s = NOW
         self.store = RolloutStore(database)
         self.writer = Writer(database, lambda: self.now_s)
+        self.signer: Signer = PlainSigner()
         self.restart()
         add_bundles(database)
         self.hear()
 
     def restart(self) -> None:
         """A new hub process: nothing is left but the database."""
-        self.service = RolloutService(self.database, PlainSigner(), lambda: self.now_s)
+        self.service = RolloutService(self.database, self.signer, lambda: self.now_s)
 
     def hear(self) -> None:
         self.fleet.tick(self.now_s)
@@ -63,8 +67,6 @@ class World:
             self.writer.store(up[start : start + 500])
 
     def create(self, chosen: Plan, name: str = "r1") -> None:
-        import msgspec
-
         text = msgspec.json.encode(chosen).decode()
         read = decode_plan(text, "test")
         state = begin(name, read, assign(name, chosen, self.store.sites(chosen.slot)), self.now_s)
@@ -82,11 +84,20 @@ class World:
     def rollout(self, name: str = "r1") -> Rollout:
         return self.store.load(name).state.rollout
 
+    def rollout_status(self, name: str = "r1") -> str:
+        """Its status alone, cheaply."""
+        with self.database.read() as session:
+            return get_rollout(session, name).rollout.status
+
     def members(self, name: str = "r1") -> dict[str, Member]:
         return dict(self.store.load(name).state.members)
 
     def stages(self, name: str = "r1") -> Counter[str]:
-        return Counter(m.stage.value for m in self.members(name).values())
+        return self.stages_of(self.members(name))
+
+    @staticmethod
+    def stages_of(members: dict[str, Member]) -> Counter[str]:
+        return Counter(m.stage.value for m in members.values())
 
 
 def fleet_of(count: int, **kinds: str) -> list[SimGateway]:

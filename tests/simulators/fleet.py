@@ -118,9 +118,20 @@ class SimGateway:
 
     def tick(self, now_s: float) -> list[Ack | AgentState]:
         """Go one phase further, score some windows, report."""
+        before, acks = self.phase, []
+        if not self.quiet:
+            self._step(now_s)
         if self.quiet:
             return []
-        before, acks = self.phase, []
+        if self.phase != before:
+            reason = {"refused": "replay" if self.kind == "replay" else "budget", "rolled_back": "failed"}
+            acks.append(self._ack(now_s, reason.get(self.phase)))
+            if self.phase == "rolled_back":
+                self.candidate = None
+        self._score()
+        return [*acks, self.state(now_s)]
+
+    def _step(self, now_s: float) -> None:
         match self.phase:
             case "seen":
                 self.phase = "fetching"
@@ -143,15 +154,6 @@ class SimGateway:
                 self.phase = "confirmed"
             case _:
                 pass
-        if self.quiet:
-            return []
-        if self.phase != before:
-            reason = {"refused": "replay" if self.kind == "replay" else "budget", "rolled_back": "failed"}
-            acks.append(self._ack(now_s, reason.get(self.phase)))
-            if self.phase == "rolled_back":
-                self.candidate = None
-        self._score()
-        return [*acks, self.state(now_s)]
 
     def _begin_shadow(self, now_s: float) -> None:
         self.champion = _Counter(self.active, now_s, 120.0)
