@@ -169,6 +169,15 @@ def _scores(limits: Limits, candidate: Tally, champion: Tally, alpha: float) -> 
     return Check(rule="score_shift", verdict="pass", text=text)
 
 
+def sticks_out(limits: Limits, candidate: Behaviour, champion: Behaviour) -> bool:
+    """Whether one gateway has clearly more alarms or windows over the limit than its champion, shown or not."""
+    exposure = candidate.windows / champion.windows if champion.windows else 1.0
+    alarms, flagged = limits.alarm_ratio, limits.flagged_ratio
+    return (alarms is not None and candidate.alarms > alarms * champion.alarms * exposure + SLACK) or (
+        flagged is not None and candidate.flagged > flagged * champion.flagged * exposure + SLACK * INDEPENDENT
+    )
+
+
 def _quantile(scores: Sequence[int], q: float) -> int:
     """The bin in which the q-quantile lies."""
     wanted, seen = q * sum(scores), 0

@@ -17,12 +17,13 @@ from typing import Any
 import msgspec
 
 from cloud_hub.errors import PlanError
-from cloud_hub.rollout.evidence import ALPHA_COHORT, Check, judge, tally
+from cloud_hub.rollout.evidence import ALPHA_COHORT, Check, judge, sticks_out, tally
 from cloud_hub.rollout.gateways import ON_THE_WAY, failed, is_absent, moved, report, since
 from cloud_hub.rollout.maintenance import is_open
 from cloud_hub.rollout.plan import ReadPlan, check_zone
 from cloud_hub.rollout.state import Cause, Due, Fact, Member, Note, Outcome, Rollout, Send, State
 from cloud_hub.rollout.states import OVER, RUNNING, Event, RolloutError, Stage, Status, Step, next_status
+from models.contract.messages import Behaviour
 
 replace = msgspec.structs.replace
 _PASSED = frozenset({Stage.RELEASED, Stage.RUNNING, Stage.DONE})
@@ -264,31 +265,40 @@ class _Mover:
         return None
 
     def _pooled(self) -> list[Check]:
-        """The rules over all gateways of the cohort that have not failed by themselves."""
+        """The rules over all gateways of the cohort that have not failed by themselves.
+
+        The error rule allows some gateways to be bad. As long as no more stick out than it allows, they are its matter,
+        and not held against the bundle as a whole: else one flooded gateway among a thousand would outweigh the rest.
+        """
         w = self.work
         if w.rollout.status is Status.AWAITING:
             return []
-        ours, theirs = [], []
-        for member in self._by_cohort[w.rollout.cohort]:
-            fact = w.facts.get(member.gateway)
-            if fact is None:
-                continue
-            if member.stage is Stage.SHADOW and fact.shadow is not None and fact.champion is not None:
-                if fact.shadow.sha256 == self.plan.sha256:
-                    ours.append(fact.shadow)
-                    theirs.append(fact.champion)
-            elif (
-                member.stage in {Stage.RUNNING, Stage.DONE}
-                and w.rollout.status is Status.RELEASING
-                and member.baseline is not None
-                and fact.champion is not None
-                and fact.champion.sha256 == self.plan.sha256
-            ):
-                ours.append(since(fact.champion, member.origin))
-                theirs.append(member.baseline)
-        if not ours:
+        group = self._by_cohort[w.rollout.cohort]
+        pairs = [pair for member in group if (pair := self._pair(member)) is not None]
+        if not pairs:
             return []
-        return judge(self.plan.limits, tally(ours), tally(theirs), ALPHA_COHORT)
+        allowed = self.rules[w.rollout.cohort].errors.at_most(len(group))
+        allowed -= sum(m.stage is Stage.FAILED and not m.forgiven for m in group)
+        calm = [pair for pair in pairs if not sticks_out(self.plan.limits, *pair)]
+        if len(pairs) - len(calm) <= allowed:
+            pairs = calm
+        return judge(self.plan.limits, tally(o for o, _ in pairs), tally(t for _, t in pairs), ALPHA_COHORT)
+
+    def _pair(self, member: Member) -> tuple[Behaviour, Behaviour] | None:
+        """What candidate and champion did on one gateway: beside each other, or one after the other."""
+        fact = self.work.facts.get(member.gateway)
+        if fact is None or fact.champion is None:
+            return None
+        if member.stage is Stage.SHADOW and fact.shadow is not None and fact.shadow.sha256 == self.plan.sha256:
+            return fact.shadow, fact.champion
+        if (
+            member.stage in {Stage.RUNNING, Stage.DONE}
+            and self.work.rollout.status is Status.RELEASING
+            and member.baseline is not None
+            and fact.champion.sha256 == self.plan.sha256
+        ):
+            return since(fact.champion, member.origin), member.baseline
+        return None
 
     # ---- forward
 
