@@ -18,9 +18,9 @@ import msgspec
 from cloud_hub.errors import PlanError
 from models.contract.ids import Id, Sha256
 
-_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?) ?%")
-_COUNT = re.compile(r"\d{1,9}")
-_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?) ?%", re.ASCII)
+_COUNT = re.compile(r"\d{1,9}", re.ASCII)
+_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 MAX_COHORTS = 32
 MAX_LISTED = 100_000
 

@@ -223,7 +223,7 @@ def _load(session: Session, rollout: str) -> Stored:
             select(*columns)
             .where(t.RolloutMember.rollout_id == rollout)
             .order_by(t.RolloutMember.cohort, t.RolloutMember.gateway)
-        ).tuples()
+        )
     }
     fields: dict[str, Any] = {name: getattr(row, name) for name in _ROLLOUT_FIELDS}
     fields |= {
@@ -336,7 +336,7 @@ class FactReader:
                 .outerjoin(t.GatewaySite, t.GatewaySite.gateway == t.RolloutMember.gateway)
                 .where(t.RolloutMember.rollout_id == self._rollout)
             )
-            return {row[0]: self._fact(row, wanted) for row in session.execute(query).tuples()}
+            return {row[0]: self._fact(row, wanted) for row in session.execute(query)}
 
     def _fact(self, row: tuple[Any, ...], wanted: Mapping[str, tuple[int, str | None]]) -> Fact:
         gateway, online, seen_s, seq, phase, active, candidate, error, champion, shadow, zone = row
@@ -372,7 +372,7 @@ class FactReader:
             t.WantBundle.slot == self._slot,
         )
         query = select(newest.c.gateway, newest.c.seq, t.WantBundle.sha256).outerjoin(t.WantBundle, on)
-        return {gateway: (seq, sha) for gateway, seq, sha in session.execute(query).tuples()}
+        return {gateway: (seq, sha) for gateway, seq, sha in session.execute(query)}
 
     def _read_refusals(self, session: Session) -> None:
         query = (
