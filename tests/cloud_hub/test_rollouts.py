@@ -136,9 +136,7 @@ def test_pause_resume_retry_and_undo(database: Database):
     with pytest.raises(RolloutError, match="expected one that goes on, it is finished"):
         ask.ask(database, "r1", "retry", world.now_s, "ann")
     ask.ask(database, "r1", "abort", world.now_s, "ann", undo=True)
-    world.run(3)
-    assert {g.active for g in world.fleet.gateways.values()} == {NEW}  # wants are out; agents take their way again
-    world.run(6)
+    world.run(9)
     assert {g.active for g in world.fleet.gateways.values()} == {OLD}
     assert world.rollout().status is Status.ABORTED
 
@@ -195,7 +193,8 @@ def test_rows_that_cannot_be_read_pause_too(database: Database):
     with database.write() as session:
         session.execute(text("UPDATE rollout_members SET stage = 'teleported' WHERE gateway = 'gw-1'"))
         session.execute(text("UPDATE rollouts SET revision = revision + 1"))
-    world.run(3)
+    for _ in range(3):
+        world.service(world.fleet)
     with database.read() as session:
         status, cause = session.execute(text("SELECT status, cause FROM rollouts")).one()
     assert (status, cause, world.fleet.published) == ("paused", "unreadable", 4)
