@@ -51,7 +51,7 @@ def run(gateways: int, errors: str, folder: Path) -> dict[str, Any]:
             Cohort(name="all", share="100 %", errors=errors, shadow_windows=400, soak_windows=60),
         ]
         began = time.perf_counter()
-        world.create(plan(cohorts=cohorts, in_flight=2000))
+        world.create(plan(cohorts=cohorts, in_flight=2000, silence_s=900))
         spent = Counter(create=time.perf_counter() - began)
         slowest, ticks = 0.0, 0
         while world.rollout_status() not in {"finished", "paused"} and ticks < MAX_TICKS:
