@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cloud_hub.api.app import create_app
@@ -168,6 +169,25 @@ def test_command_line(tmp_path: Path):
         assert _cli(tmp_path, "pause", "r1", "--why", "lunch") == "r1: paused\n"
         assert _cli(tmp_path, "abort", "r1", "--undo") == "r1: aborting\n"
         assert "aborting" in _cli(tmp_path, "list")
+
+
+def test_the_live_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with Database(f"sqlite:///{tmp_path / 'hub.sqlite3'}") as database:
+        database.migrate()
+        world = World(database, fleet_of(20))
+        world.now_s = time.time()
+        world.hear()
+        _cli(tmp_path, "create", f"{SLOT}/2", "--name", "r1", "--cohort", "all=100 %")
+
+        def look_away(_seconds: float) -> None:
+            world.run(5)
+
+        monkeypatch.setattr("cloud_hub.cli.rollout.time.sleep", look_away)
+        monkeypatch.setattr("cloud_hub.cli.rollout.Console", lambda: Console(force_terminal=True, width=160))
+        shown = _cli(tmp_path, "show", "r1")
+    assert "0 of 20 behave well beside the champion, 18 must" in shown
+    assert "20/20" in shown
+    assert "finished" in shown
 
 
 def test_command_line_refuses_a_bad_plan_file(tmp_path: Path):
