@@ -11,11 +11,12 @@ from cloud_hub.rollout.plan import Cohort, Plan
 from cloud_hub.rollout.state import Fact, Kind, Member
 from cloud_hub.rollout.states import Stage, Step, next_stage
 from models.contract.messages import Behaviour
+from models.errors import BundleReplayError
 
 ON_THE_WAY = frozenset({Stage.SENT, Stage.SHADOW, Stage.RELEASED, Stage.RUNNING})
 _CHANGED = ON_THE_WAY | {Stage.DONE}
 _RUNS = frozenset({"active", "confirmed"})
-_REPLAY_REASONS = ("replay", "golden")
+_REPLAY_REASON = BundleReplayError.reason
 
 
 def moved(member: Member, step: Step, now_s: float, **changes: Any) -> Member:  # noqa: ANN401 - fields of Member
@@ -102,7 +103,7 @@ def _problem(member: Member, fact: Fact, plan: Plan) -> tuple[Kind, str] | None:
         text = f"{refusal.reason}: {refusal.detail}" if refusal.detail else refusal.reason
         if refusal.phase == "rolled_back":
             return "rolled_back", text
-        return "replay" if any(word in refusal.reason for word in _REPLAY_REASONS) else "refused", text
+        return "replay" if refusal.reason == _REPLAY_REASON else "refused", text
     if fact.reported_seq >= member.try_seq and fact.active != plan.sha256:
         if fact.phase == "rolled_back":
             return "rolled_back", fact.error or ""
