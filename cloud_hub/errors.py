@@ -6,6 +6,7 @@ HubError                   never raised itself; `exit_code` is what the program 
 ├── GateError              a model failed a gate between training and publishing: 4
 ├── KeysError              keys are missing, or do not fit the repository: 3
 ├── NotFoundError          no such bundle, gateway, point or want: 1
+├── PlanError              a rollout's plan cannot be read, or fits no gateway: 1
 ├── ConflictError          what is to be written contradicts what is there: 1
 ├── StoreError             the database did not take something: 1
 │   └── StoreUnavailableError   it is away, busy or full: trying again may help
@@ -47,6 +48,10 @@ class KeysError(HubError):
 
 class NotFoundError(HubError):
     """No such bundle, gateway, machine, point or want."""
+
+
+class PlanError(HubError):
+    """A rollout's plan cannot be read or carried out; the text names every place."""
 
 
 class ConflictError(HubError):

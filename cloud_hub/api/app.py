@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_hub.api import pages, problems
 from cloud_hub.api.context import HubContext
-from cloud_hub.api.routes import enrolment, fleet, history, system
+from cloud_hub.api.routes import enrolment, fleet, history, rollouts, system
 
 PREFIX = "/api/v1"
 _HEADERS = [
@@ -35,7 +35,7 @@ def create_app(context: HubContext) -> FastAPI:
     )
     app.state.context = context
     problems.install(app)
-    for routes in (enrolment, fleet, history, system):
+    for routes in (enrolment, fleet, history, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
     app.include_router(pages.router)
     app.add_middleware(_SecurityHeaders)

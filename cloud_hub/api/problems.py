@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from cloud_hub.errors import ConflictError, HubError, NotFoundError, StoreUnavailableError
+from cloud_hub.errors import ConflictError, HubError, NotFoundError, PlanError, StoreUnavailableError
+from cloud_hub.rollout.states import RolloutError
 from cloud_hub.store.paging import CursorError
 
 MEDIA_TYPE = "application/problem+json"
@@ -40,6 +41,8 @@ _HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
     (CursorError, HTTPStatus.BAD_REQUEST, "cursor"),
     (NotFoundError, HTTPStatus.NOT_FOUND, "not-found"),
     (ConflictError, HTTPStatus.CONFLICT, "conflict"),
+    (RolloutError, HTTPStatus.CONFLICT, "rollout-state"),
+    (PlanError, HTTPStatus.UNPROCESSABLE_ENTITY, "plan"),
     (StoreUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable"),
 ]
 _ERROR_STATUS_FROM = 400

@@ -35,6 +35,7 @@ def serve(
     logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
     from cloud_hub.delivery.publish import MetadataKeeper
     from cloud_hub.services.rescore import Rescorer
+    from cloud_hub.services.rollouts import RolloutService
     from cloud_hub.services.serve import Hub
     from cloud_hub.trust.keys import hub_repository
 
@@ -42,7 +43,7 @@ def serve(
     if port is not None:
         settings = settings.model_copy(update={"api_port": port})
     # Without keys this hub watches a fleet that another one signs for.
-    keeper = MetadataKeeper(settings, hub_repository(settings)) if settings.keys_dir.is_dir() else None
+    repository = hub_repository(settings) if settings.keys_dir.is_dir() else None
     desk = None
     if settings.identity_dir.is_dir():
         from cloud_hub.identity.folder import IdentityFolder
@@ -51,7 +52,13 @@ def serve(
 
         folder = IdentityFolder(settings.identity_dir, settings.fleet)
         desk = lambda database: IdentityService(settings, folder, SqlIdentities(database))  # noqa: E731
-    hub = Hub(settings, rescore=Rescorer(settings.bundles_dir), periodic=keeper, identity=desk)
+    hub = Hub(
+        settings,
+        rescore=Rescorer(settings.bundles_dir),
+        periodic=MetadataKeeper(settings, repository) if repository is not None else None,
+        rollouts=(lambda database: RolloutService(database, repository)) if repository is not None else None,
+        identity=desk,
+    )
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
     hub.run(ready_file, on_ready=lambda: typer.echo("ready"))
     typer.echo("stopped")

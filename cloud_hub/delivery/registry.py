@@ -21,14 +21,27 @@ class BundleRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """How a want treats a slot's candidate: see the contract's `WantedBundle`."""
+
+    windows: int = 0
+    hold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class WantRecord:
-    """One want as it was issued. `bundles`: (slot, sha256) pairs."""
+    """One want as it was issued: all that it takes to say it again, byte for byte. `bundles`: (slot, sha256) pairs;
+    `shadow`: of the slots where a candidate is to do more than the agent asks of it anyway.
+    """
 
     gateway: str
     seq: int
     issued_s: float
     expires_s: float
     bundles: tuple[tuple[str, str], ...]
+    not_before_s: int = 0
+    jitter_s: int = 0
+    shadow: tuple[tuple[str, Shadow], ...] = ()
 
 
 class BundleRegistry(Protocol):

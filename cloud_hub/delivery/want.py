@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cloud_hub.delivery.registry import BundleRecord, BundleRegistry, WantRecord
+from cloud_hub.delivery.registry import BundleRecord, BundleRegistry, Shadow, WantRecord
 from cloud_hub.errors import GateError
 from cloud_hub.transport import Link
 from cloud_hub.trust.repository import Repository
@@ -32,22 +32,42 @@ def build_want(
     now_s: float,
     when: When | None = None,
 ) -> WantBody:
-    """The gateway's current want with these changes: slot to bundle, or to None for a slot that shall stop.
+    """The gateway's current want with these changes: slot to bundle, or to None for a slot that shall stop. What
+    another slot holds in shadow stays there; a slot that changes decides at once.
 
     The number only grows, also when the database was lost: it is never below the time in seconds.
 
     Raises: GateError: a bundle is for another slot, too many slots, or already expired. NotFoundError: a bundle of the
             current want is no longer known. TopicError: not a gateway's id.
     """
+    return next_want(gateway, registry.current_want(gateway), changes, registry.find_bundle, now_s, when)
+
+
+def next_want(
+    gateway: str,
+    current: WantRecord | None,
+    changes: Mapping[str, BundleRecord | None],
+    find: Callable[[str], BundleRecord],
+    now_s: float,
+    when: When | None = None,
+    shadow: Mapping[str, Shadow] | None = None,
+) -> WantBody:
+    """As `build_want`, for whoever has the current want at hand. `shadow`: of the slots that change."""
     when = when or When(int(now_s) + DEFAULT_EXPIRES_S)
     if when.expires_s <= max(now_s, when.not_before_s):
         raise GateError(f"want for {gateway}: expires at {when.expires_s}, before it could be followed")
-    current = registry.current_want(gateway)
     chosen: dict[str, BundleRecord | None] = {}
+    held: dict[str, Shadow] = {}
     if current is not None:
-        chosen = {slot: registry.find_bundle(sha256) for slot, sha256 in current.bundles if slot not in changes}
+        chosen = {slot: find(sha256) for slot, sha256 in current.bundles if slot not in changes}
+        held = {slot: kept for slot, kept in current.shadow if slot not in changes}
     chosen.update(changes)
-    bundles = [_wanted(gateway, slot, record) for slot, record in sorted(chosen.items()) if record is not None]
+    held.update(shadow or {})
+    bundles = [
+        _wanted(gateway, slot, record, held.get(slot, Shadow()))
+        for slot, record in sorted(chosen.items())
+        if record is not None
+    ]
     if len(bundles) > MAX_SLOTS:
         raise GateError(f"want for {gateway}: expected at most {MAX_SLOTS} slots, got {len(bundles)}")
     return WantBody(
@@ -61,20 +81,59 @@ def build_want(
     )
 
 
+def record_of(body: WantBody) -> WantRecord:
+    """What the registry keeps of a want."""
+    return WantRecord(
+        body.gateway,
+        body.seq,
+        float(body.issued_s),
+        float(body.expires_s),
+        tuple((wanted.slot, wanted.sha256) for wanted in body.bundles),
+        body.not_before_s,
+        body.jitter_s,
+        tuple(
+            (wanted.slot, Shadow(wanted.shadow_windows, wanted.hold))
+            for wanted in body.bundles
+            if wanted.hold or wanted.shadow_windows
+        ),
+    )
+
+
+def body_of(record: WantRecord, find: Callable[[str], BundleRecord]) -> WantBody:
+    """A want that was issued before, as it was. Raises: NotFoundError: a bundle of it is no longer known."""
+    held = dict(record.shadow)
+    return WantBody(
+        gateway=record.gateway,
+        seq=record.seq,
+        issued_s=int(record.issued_s),
+        expires_s=int(record.expires_s),
+        not_before_s=record.not_before_s,
+        jitter_s=record.jitter_s,
+        bundles=[
+            _wanted(record.gateway, slot, find(sha256), held.get(slot, Shadow())) for slot, sha256 in record.bundles
+        ],
+    )
+
+
 def send_want(body: WantBody, repository: Repository, registry: BundleRegistry, link: Link) -> None:
     """Sign, remember, publish. Remembered first: the registry is what refuses a number that was used before.
 
     Raises: LinkError: remembered but not sent; issue another. KeysError, MessageError: it cannot be signed.
     """
     envelope = repository.sign_want(body)
-    slots = tuple((wanted.slot, wanted.sha256) for wanted in body.bundles)
-    registry.add_want(WantRecord(body.gateway, body.seq, float(body.issued_s), float(body.expires_s), slots))
+    registry.add_want(record_of(body))
     link.publish(topic_of(Want(GatewayId(body.gateway))), envelope, retain=True)
 
 
-def _wanted(gateway: str, slot: str, record: BundleRecord) -> WantedBundle:
+def _wanted(gateway: str, slot: str, record: BundleRecord, shadow: Shadow) -> WantedBundle:
     if record.slot != slot:
         raise GateError(f"want for {gateway}, slot {slot}: bundle {record.target} is for the slot {record.slot}")
     return WantedBundle(
-        slot=slot, target=record.target, sha256=record.sha256, length=record.length, version=record.version
+        slot=slot,
+        target=record.target,
+        sha256=record.sha256,
+        length=record.length,
+        version=record.version,
+        shadow_windows=shadow.windows,
+        hold=shadow.hold,
     )

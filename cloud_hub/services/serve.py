@@ -31,11 +31,14 @@ from models.contract.topics import up_filters
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 2.0
+_ROLLOUT_RETRY_S = 10.0
 _POLL_S = 0.05
 
 
 class Hub:
-    """One hub process. `periodic` is called with the link every `period_s` while the broker is there."""
+    """One hub process. `periodic` is called with the link every `period_s` while the broker is there; so is what
+    `rollouts` makes of the database, every `rollout_period_s`, in a thread of its own.
+    """
 
     def __init__(
         self,
@@ -46,12 +49,17 @@ class Hub:
         periodic: Callable[[Link], None] | None = None,
         period_s: float = 60.0,
         identity: Callable[[Database], IdentityService] | None = None,
+        rollouts: Callable[[Database], Callable[[Link], None]] | None = None,
+        rollout_period_s: float = 2.0,
     ) -> None:
         """Raises: SettingsError: the database cannot be used, or the address is taken."""
         self._stop = threading.Event()
         self._periodic = periodic
         self._period_s = period_s
+        self._rollout_period_s = rollout_period_s
+        self._failure: Exception | None = None
         self._database: Database = open_database(settings)
+        self._rollouts = rollouts(self._database) if rollouts is not None else None
         # A session that the broker keeps: what comes while the hub restarts waits there, up to the broker's bound.
         self._link = Link(settings, f"hub-{settings.fleet}-ingest", clean=False)
         self._link.subscribe(up_filters())
@@ -84,7 +92,7 @@ class Hub:
     def run(self, ready_file: Path | None = None, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGINT, SIGTERM or `stop`. Call it in the main thread.
 
-        Raises: HubError: ingest failed; the log has the fault.
+        Raises: HubError: ingest or rollouts failed; the log has the fault.
         """
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
@@ -93,6 +101,7 @@ class Hub:
         threads = [
             threading.Thread(target=self._connect, name="connect", daemon=True),
             threading.Thread(target=self._announce, args=(ready_file, on_ready), name="ready", daemon=True),
+            threading.Thread(target=self._roll_out, name="rollouts", daemon=True),
         ]
         self._ingest.start()
         if self._rescoring is not None:
@@ -108,8 +117,9 @@ class Hub:
             self._shut_down(threads)
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
-        if self._ingest.failure is not None:
-            raise HubError(f"ingest failed: {self._ingest.failure!r}") from self._ingest.failure
+        for what, failure in (("ingest", self._ingest.failure), ("rollouts", self._failure)):
+            if failure is not None:
+                raise HubError(f"{what} failed: {failure!r}") from failure
 
     def stop(self) -> None:
         """End `run`, from any thread or signal handler."""
@@ -152,6 +162,22 @@ class Hub:
 
     def _desk_listens(self) -> bool:
         return self._identity is None or self._identity.listening
+
+    def _roll_out(self) -> None:
+        """Step rollouts. What the world does to us is tried again; a fault of ours ends the hub, seen by everybody."""
+        while self._rollouts is not None and not self._stop.is_set():
+            pause_s = self._rollout_period_s
+            try:
+                self._rollouts(self._link)
+            except HubError as error:
+                pause_s = max(pause_s, _ROLLOUT_RETRY_S)
+                _log.error("rollouts: %s; trying again in %g s", error, pause_s)
+            except Exception as error:  # noqa: BLE001 - told to whoever called `run`
+                _log.exception("rollouts failed")
+                self._failure = error
+                self.stop()
+                return
+            self._stop.wait(pause_s)
 
     def _announce(self, ready_file: Path | None, on_ready: Callable[[], None]) -> None:
         while not (self._server.started and self._link.listening and self._desk_listens()):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Self
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Self, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 from sqlalchemy.orm import Session
 
-from cloud_hub.delivery.registry import BundleRecord, WantRecord
+from cloud_hub.delivery.registry import BundleRecord, Shadow, WantRecord
 from cloud_hub.errors import ConflictError, NotFoundError
 from cloud_hub.settings import Settings
 from cloud_hub.store import tables as t
@@ -79,18 +81,8 @@ class SqlRegistry:
 
     def current_want(self, gateway: str) -> WantRecord | None:
         """The want with the highest seq that was issued for a gateway."""
-        query = select(t.Want).where(t.Want.gateway == gateway).order_by(t.Want.seq.desc()).limit(1)
         with self._database.read() as session:
-            want = session.scalar(query)
-            if want is None:
-                return None
-            bundles = session.scalars(
-                select(t.WantBundle)
-                .where(t.WantBundle.gateway == gateway, t.WantBundle.seq == want.seq)
-                .order_by(t.WantBundle.slot)
-            )
-            pairs = tuple((b.slot, b.sha256) for b in bundles)
-            return WantRecord(gateway, want.seq, want.issued_s, want.expires_s, pairs)
+            return newest_wants(session, [gateway]).get(gateway)
 
     def add_want(self, record: WantRecord) -> None:
         """Remember a want.
@@ -105,13 +97,73 @@ class SqlRegistry:
             for slot, sha256 in record.bundles:
                 if session.get(t.Bundle, sha256) is None:
                     raise NotFoundError(f"want for {record.gateway}, slot {slot}: no bundle {sha256} was published")
-            want = t.Want(gateway=record.gateway, seq=record.seq, issued_s=record.issued_s, expires_s=record.expires_s)
-            session.add(want)
-            session.flush()
-            session.add_all(
-                t.WantBundle(gateway=record.gateway, seq=record.seq, slot=slot, sha256=sha256)
-                for slot, sha256 in record.bundles
+            insert_wants(session, [record])
+
+
+def insert_wants(session: Session, records: Sequence[WantRecord]) -> None:
+    """Write wants down; their numbers are new and their bundles known, the caller has looked."""
+    if not records:
+        return
+    session.execute(
+        cast(Table, t.Want.__table__).insert(),
+        [
+            {
+                "gateway": r.gateway,
+                "seq": r.seq,
+                "issued_s": r.issued_s,
+                "expires_s": r.expires_s,
+                "not_before_s": r.not_before_s,
+                "jitter_s": r.jitter_s,
+            }
+            for r in records
+        ],
+    )
+    rows = []
+    for r in records:
+        held = dict(r.shadow)
+        for slot, sha256 in r.bundles:
+            shadow = held.get(slot, Shadow())
+            rows.append(
+                {
+                    "gateway": r.gateway,
+                    "seq": r.seq,
+                    "slot": slot,
+                    "sha256": sha256,
+                    "shadow_windows": shadow.windows,
+                    "hold": shadow.hold,
+                }
             )
+    if rows:
+        session.execute(cast(Table, t.WantBundle.__table__).insert(), rows)
+
+
+def newest_wants(session: Session, gateways: Sequence[str]) -> dict[str, WantRecord]:
+    """The want with the highest seq of each of these gateways that has one."""
+    newest = (
+        select(t.Want.gateway, func.max(t.Want.seq).label("seq"))
+        .where(t.Want.gateway.in_(gateways))
+        .group_by(t.Want.gateway)
+        .subquery()
+    )
+    on = (t.Want.gateway == newest.c.gateway) & (t.Want.seq == newest.c.seq)
+    wants = session.scalars(select(t.Want).join(newest, on)).all()
+    bundles: defaultdict[str, list[t.WantBundle]] = defaultdict(list)
+    on = (t.WantBundle.gateway == newest.c.gateway) & (t.WantBundle.seq == newest.c.seq)
+    for row in session.scalars(select(t.WantBundle).join(newest, on).order_by(t.WantBundle.slot)):
+        bundles[row.gateway].append(row)
+    return {
+        w.gateway: WantRecord(
+            w.gateway,
+            w.seq,
+            w.issued_s,
+            w.expires_s,
+            tuple((b.slot, b.sha256) for b in bundles[w.gateway]),
+            w.not_before_s,
+            w.jitter_s,
+            tuple((b.slot, Shadow(b.shadow_windows, b.hold)) for b in bundles[w.gateway] if b.hold or b.shadow_windows),
+        )
+        for w in wants
+    }
 
 
 def find_bundle(session: Session, reference: str) -> BundleRecord:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -58,8 +59,10 @@ class Base(DeclarativeBase):
         bytes: LargeBinary,
         dict[str, Any]: JSON(none_as_null=True),
         dict[str, int]: JSON(none_as_null=True),
+        dict[str, str]: JSON(none_as_null=True),
         list[str]: JSON(none_as_null=True),
         list[float]: JSON(none_as_null=True),
+        list[dict[str, Any]]: JSON(none_as_null=True),
     }
 
 
@@ -100,6 +103,18 @@ class GatewaySlot(Base):
     active_version: Mapped[str | None]
     candidate_sha256: Mapped[str | None] = mapped_column(_SHA256)
     error: Mapped[str | None]
+    champion: Mapped[dict[str, Any] | None]
+    candidate: Mapped[dict[str, Any] | None]
+
+
+class GatewaySite(Base):
+    """What people have said about a gateway: where it is, and labels to choose it by. It may never have been seen."""
+
+    __tablename__ = "gateway_sites"
+
+    gateway: Mapped[str] = mapped_column(_ID, primary_key=True)
+    time_zone: Mapped[str | None]
+    labels: Mapped[dict[str, str]]
 
 
 class Machine(Base):
@@ -155,6 +170,8 @@ class Want(Base):
     seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     issued_s: Mapped[float]
     expires_s: Mapped[float]
+    not_before_s: Mapped[int] = mapped_column(default=0, server_default="0")
+    jitter_s: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class WantBundle(Base):
@@ -167,6 +184,8 @@ class WantBundle(Base):
     seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     slot: Mapped[str] = mapped_column(_ID, primary_key=True)
     sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey(Bundle.sha256), index=True)
+    shadow_windows: Mapped[int] = mapped_column(default=0, server_default="0")
+    hold: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Ack(Base):
@@ -385,3 +404,69 @@ class Certificate(Base):
     chain: Mapped[str]
     revoked_s: Mapped[float | None]
     revoked_why: Mapped[str | None]
+
+
+class Rollout(Base):
+    """A rollout: see `cloud_hub.rollout.state.Rollout`. `revision` grows with every change."""
+
+    __tablename__ = "rollouts"
+    __table_args__ = (Index(None, "created_s", "id"),)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    slot: Mapped[str] = mapped_column(_ID)
+    sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey(Bundle.sha256))
+    plan_json: Mapped[str]
+    created_s: Mapped[float]
+    created_by: Mapped[str]
+    revision: Mapped[int]
+    status: Mapped[str] = mapped_column(String(32), index=True)
+    cohort: Mapped[int]
+    resumes: Mapped[str | None] = mapped_column(String(32))
+    cohort_ends_s: Mapped[float]
+    ends_s: Mapped[float]
+    paused_s: Mapped[float | None]
+    cause: Mapped[str | None] = mapped_column(String(32))
+    detail: Mapped[str | None]
+    waits: Mapped[str]
+    accepted: Mapped[list[str]]
+    checks: Mapped[list[dict[str, Any]]]
+
+
+class RolloutMember(Base):
+    """A gateway in a rollout: see `cloud_hub.rollout.state.Member`."""
+
+    __tablename__ = "rollout_members"
+    __table_args__ = (Index(None, "gateway", "rollout_id"),)
+
+    rollout_id: Mapped[str] = mapped_column(_ID, ForeignKey(Rollout.id), primary_key=True)
+    gateway: Mapped[str] = mapped_column(_ID, primary_key=True)
+    cohort: Mapped[int]
+    stage: Mapped[str] = mapped_column(_WORD)
+    due: Mapped[str | None] = mapped_column(_WORD)
+    want_seq: Mapped[int]
+    try_seq: Mapped[int]
+    sent: Mapped[bool]
+    since_s: Mapped[float]
+    previous: Mapped[str | None] = mapped_column(_SHA256)
+    was_online: Mapped[bool]
+    windows: Mapped[int]
+    ready: Mapped[bool]
+    baseline: Mapped[dict[str, Any] | None]
+    origin: Mapped[dict[str, Any] | None]
+    kind: Mapped[str | None] = mapped_column(_WORD)
+    detail: Mapped[str | None]
+    forgiven: Mapped[bool]
+
+
+class RolloutNote(Base):
+    """An entry in the log of a rollout: what happened, when, by whose wish."""
+
+    __tablename__ = "rollout_notes"
+    __table_args__ = (Index(None, "rollout_id", "id"),)
+
+    id: Mapped[int] = mapped_column(_BIG_ID, primary_key=True)
+    rollout_id: Mapped[str] = mapped_column(_ID, ForeignKey(Rollout.id))
+    time_s: Mapped[float]
+    event: Mapped[str] = mapped_column(String(32))
+    text: Mapped[str]
+    by: Mapped[str]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TypeVar, cast
 
 import msgspec
-from sqlalchemy import Table, delete, select, update
+from sqlalchemy import Table, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from cloud_hub.store import tables as t
@@ -111,11 +111,22 @@ def _store_states(session: Session, states: list[AgentState], now_s: float, outc
     """Only the last state of each gateway counts; a last will says no more than that the gateway is away."""
     latest = {s.gateway: s for s in states if s.online}
     online = {s.gateway: s.online for s in states}
-    for gateway, state in latest.items():
-        session.execute(update(t.Gateway).where(t.Gateway.id == gateway).values(**_gateway_values(state)))
-        _replace_slots(session, state)
-    for gateway, is_online in online.items():
-        session.execute(update(t.Gateway).where(t.Gateway.id == gateway).values(online=is_online))
+    if latest:
+        table = _table(t.Gateway)
+        names = list(_gateway_values(next(iter(latest.values()))))
+        statement = table.update().where(table.c.id == bindparam("this"))
+        session.execute(
+            statement.values({name: bindparam(f"new_{name}") for name in names}),
+            [
+                {"this": gateway, **{f"new_{name}": value for name, value in _gateway_values(state).items()}}
+                for gateway, state in latest.items()
+            ],
+        )
+        _replace_slots(session, latest)
+    for is_online in (True, False):
+        gateways = [g for g, said in online.items() if said is is_online]
+        if gateways:
+            session.execute(update(t.Gateway).where(t.Gateway.id.in_(gateways)).values(online=is_online))
     _replace_points(session, latest, now_s)
     outcome.stored["state"] += len(states)
 
@@ -133,9 +144,13 @@ def _gateway_values(state: AgentState) -> dict[str, object]:
     }
 
 
-def _replace_slots(session: Session, state: AgentState) -> None:
-    session.execute(delete(t.GatewaySlot).where(t.GatewaySlot.gateway_id == state.gateway))
-    rows = {s.slot: {"gateway_id": state.gateway, **msgspec.structs.asdict(s)} for s in state.slots}
+def _replace_slots(session: Session, latest: Mapping[str, AgentState]) -> None:
+    session.execute(delete(t.GatewaySlot).where(t.GatewaySlot.gateway_id.in_(latest)))
+    rows = {
+        (gateway, s.slot): {"gateway_id": gateway, **msgspec.structs.asdict(s)}
+        for gateway, state in latest.items()
+        for s in state.slots
+    }
     upsert(session, _table(t.GatewaySlot), rows.values(), key=["gateway_id", "slot"])
 
 

@@ -1,0 +1,216 @@
+"""Rollouts: make, watch, and steer them; and where gateways are, which is what cohorts are chosen by.
+
+Whoever changes something says who they are (`by`): it stands in the rollout's log. Changes take JSON only, so that no
+page from elsewhere can make a browser ask for one by a form.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from cloud_hub.api.context import ContextDep, PagingDep, SessionDep
+from cloud_hub.api.problems import problem_responses
+from cloud_hub.errors import PlanError
+from cloud_hub.rollout.plan import MAX_COHORTS, MAX_LISTED, Plan
+from cloud_hub.services import ask
+from cloud_hub.store import rollout_queries as queries
+from cloud_hub.store.paging import Page
+from models.contract.ids import ID_PATTERN, SHA256_PATTERN
+
+
+def _json_only(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        detail = f"content-type: expected application/json, got {kind[:80] or 'none'}"
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+
+
+router = APIRouter(tags=["rollouts"])
+_CHANGES = [Depends(_json_only)]
+_LIST = problem_responses(HTTPStatus.BAD_REQUEST)
+_ONE = problem_responses(HTTPStatus.NOT_FOUND)
+_MEMBERS = problem_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
+_CHANGE = problem_responses(
+    HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+)
+_ID = rf"^{ID_PATTERN}$"
+By = Annotated[str, Field(min_length=1, max_length=100, description="Who asks; it stands in the log.")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CohortBody(_Body):
+    """One cohort; exactly one of `share`, `label`, `gateways`."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    share: Annotated[str, Field(max_length=32, examples=["10 %"])] | None = None
+    label: Annotated[str, Field(max_length=129, examples=["site=north"])] | None = None
+    gateways: Annotated[list[str], Field(max_length=MAX_LISTED)] | None = None
+    shadow_windows: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    soak_windows: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    errors: Annotated[str, Field(max_length=32, examples=["5 %", "3"])] | None = None
+    success: Annotated[str, Field(max_length=32, examples=["90 %"])] | None = None
+    approval: bool | None = None
+
+
+class RolloutBody(_Body):
+    """A new rollout. What is left out has the default of `cloud_hub.rollout.plan`; `limits`, `windows` as there."""
+
+    by: By
+    name: Annotated[str, Field(pattern=_ID)] | None = None
+    slot: Annotated[str, Field(pattern=_ID)]
+    sha256: Annotated[str, Field(pattern=rf"^{SHA256_PATTERN}$")]
+    cohorts: Annotated[list[CohortBody], Field(min_length=1, max_length=MAX_COHORTS)]
+    select: Annotated[str, Field(max_length=129)] | None = None
+    limits: dict[str, float | None] | None = None
+    windows: list[dict[str, str | list[str]]] | None = None
+    time_zone: str | None = None
+    in_flight: int | None = None
+    jitter_s: int | None = None
+    silence_s: int | None = None
+    arrive_s: int | None = None
+    cohort_s: int | None = None
+    timeout_s: int | None = None
+    give_back: bool | None = None
+
+
+class AskBody(_Body):
+    """Who asks for a change, and why."""
+
+    by: By
+    why: Annotated[str, Field(max_length=2000)] = ""
+
+
+class AbortBody(AskBody):
+    """`undo`: gateways that have come through get their previous bundle back, too."""
+
+    undo: bool = False
+
+
+class RetryBody(AskBody):
+    """`gateways`: those that shall try again; none: all that have failed."""
+
+    gateways: Annotated[list[Annotated[str, Field(pattern=_ID)]], Field(min_length=1, max_length=MAX_LISTED)] | None = (
+        None
+    )
+
+
+class SiteBody(_Body):
+    """Where a gateway is, and its labels; all that was said before is replaced."""
+
+    time_zone: Annotated[str, Field(max_length=64, examples=["Europe/Berlin"])] | None = None
+    labels: dict[Annotated[str, Field(pattern=_ID)], Annotated[str, Field(max_length=64)]] = {}
+
+
+def _plan_of(body: RolloutBody) -> Plan:
+    values: dict[str, Any] = body.model_dump(exclude={"by", "name"}, exclude_none=True)
+    if body.limits is not None:
+        values["limits"] = body.limits  # null there means: switched off
+    try:
+        return msgspec.convert(values, Plan)
+    except msgspec.ValidationError as error:
+        raise PlanError(f"plan: {error}") from error
+
+
+@router.get("/rollouts", responses=_LIST)
+def list_rollouts(
+    session: SessionDep, paging: PagingDep, status: queries.RolloutStatus | None = None
+) -> Page[queries.RolloutView]:
+    """Rollouts, newest first."""
+    return queries.list_rollouts(session, paging, status=status)
+
+
+@router.post("/rollouts", responses=_CHANGE, dependencies=_CHANGES, status_code=HTTPStatus.CREATED)
+def create_rollout(context: ContextDep, body: RolloutBody) -> queries.RolloutDetail:
+    """Begin a rollout of a published bundle."""
+    rollout = ask.create(context.database, _plan_of(body), context.now_s(), body.by, body.name)
+    return _detail(context, rollout)
+
+
+@router.get("/rollouts/{rollout}", responses=_ONE)
+def get_rollout(session: SessionDep, rollout: str) -> queries.RolloutDetail:
+    """One rollout: progress of each cohort, what the rules say, what it waits for."""
+    return queries.get_rollout(session, rollout)
+
+
+@router.get("/rollouts/{rollout}/gateways", responses=_MEMBERS)
+def list_members(
+    session: SessionDep,
+    paging: PagingDep,
+    rollout: str,
+    stage: queries.MemberStage | None = None,
+    cohort: Annotated[int | None, Query(ge=0, le=MAX_COHORTS)] = None,
+) -> Page[queries.MemberView]:
+    """The gateways of a rollout by id, with how far each is and why it failed."""
+    return queries.list_members(session, paging, rollout, stage=stage, cohort=cohort)
+
+
+@router.get("/rollouts/{rollout}/log", responses=_MEMBERS)
+def list_notes(session: SessionDep, paging: PagingDep, rollout: str) -> Page[queries.NoteView]:
+    """What happened to a rollout and by whose wish, newest first."""
+    return queries.list_notes(session, paging, rollout)
+
+
+@router.post("/rollouts/{rollout}/approve", responses=_CHANGE, dependencies=_CHANGES)
+def approve_rollout(context: ContextDep, rollout: str, body: AskBody) -> queries.RolloutDetail:
+    """Let the cohort that waits for approval begin."""
+    ask.ask(context.database, rollout, "approve", context.now_s(), body.by)
+    return _detail(context, rollout)
+
+
+@router.post("/rollouts/{rollout}/pause", responses=_CHANGE, dependencies=_CHANGES)
+def pause_rollout(context: ContextDep, rollout: str, body: AskBody) -> queries.RolloutDetail:
+    """Send nothing forward until it is resumed."""
+    ask.ask(context.database, rollout, "pause", context.now_s(), body.by, why=body.why)
+    return _detail(context, rollout)
+
+
+@router.post("/rollouts/{rollout}/resume", responses=_CHANGE, dependencies=_CHANGES)
+def resume_rollout(context: ContextDep, rollout: str, body: AskBody) -> queries.RolloutDetail:
+    """Go on, in spite of the failures so far and of the rule that stopped it."""
+    ask.ask(context.database, rollout, "resume", context.now_s(), body.by)
+    return _detail(context, rollout)
+
+
+@router.post("/rollouts/{rollout}/abort", responses=_CHANGE, dependencies=_CHANGES)
+def abort_rollout(context: ContextDep, rollout: str, body: AbortBody) -> queries.RolloutDetail:
+    """End it for good; gateways that have not come through get their previous bundle back."""
+    ask.ask(context.database, rollout, "abort", context.now_s(), body.by, undo=body.undo)
+    return _detail(context, rollout)
+
+
+@router.post("/rollouts/{rollout}/retry", responses=_CHANGE, dependencies=_CHANGES)
+def retry_rollout(context: ContextDep, rollout: str, body: RetryBody) -> queries.RolloutDetail:
+    """Let gateways that have failed try again."""
+    ask.ask(context.database, rollout, "retry", context.now_s(), body.by, gateways=body.gateways)
+    return _detail(context, rollout)
+
+
+@router.get("/sites", responses=_LIST)
+def list_sites(session: SessionDep, paging: PagingDep) -> Page[queries.SiteView]:
+    """Time zones and labels of gateways, by gateway."""
+    return queries.list_sites(session, paging)
+
+
+@router.get("/gateways/{gateway}/site", responses=_ONE)
+def get_site(session: SessionDep, gateway: str) -> queries.SiteView:
+    """Time zone and labels of one gateway."""
+    return queries.get_site(session, gateway)
+
+
+@router.put("/gateways/{gateway}/site", responses=_CHANGE, dependencies=_CHANGES)
+def put_site(context: ContextDep, gateway: str, body: SiteBody) -> queries.SiteView:
+    """Say where a gateway is and how it is labelled, also before it was ever seen."""
+    return ask.set_site(context.database, gateway, body.time_zone, dict(body.labels))
+
+
+def _detail(context: ContextDep, rollout: str) -> queries.RolloutDetail:
+    with context.database.read() as session:
+        return queries.get_rollout(session, rollout)

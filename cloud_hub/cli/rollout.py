@@ -1,0 +1,294 @@
+"""`cloud-hub rollout`: make, watch and steer rollouts. They write the database; a running hub carries it out."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
+from cloud_hub.cli.list import LimitOption, gather, plain, reading, show, styled, when
+from cloud_hub.errors import PlanError
+
+if TYPE_CHECKING:
+    from cloud_hub.rollout.plan import Plan
+    from cloud_hub.services.ask import Verb
+    from cloud_hub.store.database import Database
+    from cloud_hub.store.rollout_queries import MemberView, RolloutDetail
+
+_OVER = {"finished", "aborted"}
+_REASONS = 20
+RolloutArgument = Annotated[str, typer.Argument(help="The rollout's name.", metavar="ROLLOUT")]
+ByOption = Annotated[str | None, typer.Option("--by", help="Who asks; stands in the log. Default: who is logged in.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Move wants through cohorts, and stop when a bundle misbehaves.")
+    group.command("create")(create)
+    group.command("list")(list_)
+    group.command("show")(show_)
+    for command in (approve, pause, resume, abort, retry, site):
+        group.command(command.__name__)(command)
+    app.add_typer(group, name="rollout")
+
+
+def create(
+    bundle: Annotated[str, typer.Argument(help="Digest, start of one, or slot/version.")],
+    plan: Annotated[
+        Path | None, typer.Option(help="A plan in JSON or TOML; options given here win over it.", exists=True)
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="A name for it; else one is made up.")] = None,
+    cohort: Annotated[
+        list[str] | None,
+        typer.Option(help='NAME=SHARE, such as "canary=1 %". May be repeated. Default: 1 %, 10 %, 100 %.'),
+    ] = None,
+    select: Annotated[str | None, typer.Option(help="Only gateways with this label, NAME or NAME=VALUE.")] = None,
+    by: ByOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = None,
+) -> None:
+    """Begin a rollout."""
+    from cloud_hub.services import ask
+    from cloud_hub.store.registry import find_bundle
+
+    with _database(home) as database:
+        with database.read() as session:
+            record = find_bundle(session, bundle)
+        made = _plan(plan, record.slot, record.sha256, cohort or [], select)
+        rollout = ask.create(database, made, time.time(), by or getpass.getuser(), name)
+        typer.echo(f"{rollout}: {record.slot}/{record.version}, {len(made.cohorts)} cohorts")
+    _write(home, rollout, json)
+
+
+def list_(home: HomeOption = DEFAULT_HOME, limit: LimitOption = 100, json: JsonOption = None) -> None:
+    """Rollouts, newest first."""
+    from cloud_hub.store import rollout_queries as q
+
+    rows = gather(home, limit, q.list_rollouts)
+    cells = (
+        (r.id, f"{r.slot} {r.version}", styled(r.status), r.cohort_name, r.cause or "", when(r.created_s), r.created_by)
+        for r in rows
+    )
+    show("rollouts", ("rollout", "bundle", "status", "cohort", "cause", "made", "by"), cells, rows, json)
+
+
+def show_(
+    rollout: RolloutArgument,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Show it as it is now, and do not wait for its end.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 1.0,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = None,
+) -> None:
+    """Progress and reasons, live until it is over; plain text, once, when the output is not a terminal."""
+    console = Console()
+    if once or not console.is_terminal:
+        detail, failed, total = _look(home, rollout)
+        for line in _lines(detail, failed, total):
+            typer.echo(line)
+    else:
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                detail, failed, total = _look(home, rollout)
+                live.update(_picture(detail, failed, total), refresh=True)
+                if detail.rollout.status in _OVER:
+                    break
+                time.sleep(every)
+    _write(home, rollout, json)
+
+
+def approve(rollout: RolloutArgument, by: ByOption = None, home: HomeOption = DEFAULT_HOME) -> None:
+    """Let the cohort that waits for approval begin."""
+    _ask(home, rollout, "approve", by)
+
+
+def pause(
+    rollout: RolloutArgument,
+    why: Annotated[str, typer.Option(help="Stands in the log.")] = "",
+    by: ByOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Send nothing forward until it is resumed."""
+    _ask(home, rollout, "pause", by, why=why)
+
+
+def resume(rollout: RolloutArgument, by: ByOption = None, home: HomeOption = DEFAULT_HOME) -> None:
+    """Go on, in spite of the failures so far and of the rule that stopped it."""
+    _ask(home, rollout, "resume", by)
+
+
+def abort(
+    rollout: RolloutArgument,
+    *,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Also take it back where it runs well; works after the end, too.")
+    ] = False,
+    by: ByOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """End it for good; gateways that have not come through get their previous bundle back."""
+    _ask(home, rollout, "abort", by, undo=undo)
+
+
+def retry(
+    rollout: RolloutArgument,
+    gateways: Annotated[list[str] | None, typer.Argument(help="None: all that have failed.")] = None,
+    by: ByOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Let gateways that have failed try again."""
+    _ask(home, rollout, "retry", by, gateways=gateways or None)
+
+
+def site(
+    gateway: Annotated[str, typer.Argument(help="A gateway.")],
+    time_zone: Annotated[str | None, typer.Option(help="Such as Europe/Berlin.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="NAME or NAME=VALUE; replaces all. May be repeated.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Show or set where a gateway is and what it is labelled."""
+    from cloud_hub.services import ask
+    from cloud_hub.store.rollout_queries import get_site
+
+    with _database(home) as database:
+        with database.read() as session:
+            now = get_site(session, gateway)
+        if time_zone is not None or label is not None:
+            pairs = dict(text.partition("=")[::2] for text in label) if label is not None else now.labels
+            now = ask.set_site(database, gateway, time_zone or now.time_zone, pairs)
+    labels = ", ".join(f"{k}={v}" if v else k for k, v in sorted(now.labels.items()))
+    typer.echo(f"{gateway}: time zone {now.time_zone or 'not set'}; labels: {labels or 'none'}")
+
+
+def _plan(file: Path | None, slot: str, sha256: str, cohorts: list[str], select: str | None) -> Plan:
+    """The plan from a file and options. Raises: PlanError."""
+    from cloud_hub.rollout.plan import DEFAULT_COHORTS, Plan
+
+    values: dict[str, object] = {}
+    if file is not None:
+        decode = msgspec.toml.decode if file.suffix == ".toml" else msgspec.json.decode
+        try:
+            values = dict(decode(file.read_bytes(), type=dict[str, object]))
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise PlanError(f"{file}: not a plan: {error}") from error
+    for text in cohorts:
+        if "=" not in text:
+            raise typer.BadParameter(f'expected NAME=SHARE such as "canary=1 %", got {text!r}', param_hint="--cohort")
+    if cohorts:
+        values["cohorts"] = [dict(zip(("name", "share"), text.split("=", 1), strict=True)) for text in cohorts]
+    values.setdefault("cohorts", msgspec.to_builtins(DEFAULT_COHORTS))
+    values |= {"slot": slot, "sha256": sha256} | ({"select": select} if select is not None else {})
+    try:
+        return msgspec.convert(values, Plan)
+    except msgspec.ValidationError as error:
+        raise PlanError(f"{file or 'plan'}: {error}") from error
+
+
+@contextmanager
+def _database(home: Path) -> Iterator[Database]:
+    from cloud_hub.settings import load_settings
+    from cloud_hub.store.database import open_database
+
+    with open_database(load_settings(home)) as database:
+        yield database
+
+
+def _ask(
+    home: Path,
+    rollout: str,
+    verb: Verb,
+    by: str | None,
+    *,
+    why: str = "",
+    undo: bool = False,
+    gateways: list[str] | None = None,
+) -> None:
+    from cloud_hub.services import ask
+
+    with _database(home) as database:
+        who = by or getpass.getuser()
+        state = ask.ask(database, rollout, verb, time.time(), who, why=why, undo=undo, gateways=gateways)
+    typer.echo(f"{rollout}: {state.rollout.status.value}")
+
+
+def _look(home: Path, rollout: str) -> tuple[RolloutDetail, list[MemberView], int]:
+    """A rollout, the first of its failed gateways, and how many there are."""
+    from cloud_hub.store import rollout_queries as q
+    from cloud_hub.store.paging import Paging
+
+    with reading(home) as session:
+        detail = q.get_rollout(session, rollout)
+        failed = q.list_members(session, Paging(_REASONS), rollout, stage="failed").items
+    return detail, list(failed), sum(c.stages.get("failed", 0) for c in detail.cohorts)
+
+
+def _lines(detail: RolloutDetail, failed: list[MemberView], total: int) -> Iterator[str]:
+    r = detail.rollout
+    yield f"{r.id}: {r.status}, {r.slot} {r.version}, cohort {r.cohort_name}"
+    if r.cause is not None:
+        yield f"paused: {r.cause}: {plain(r.detail or '')}"
+    if r.waits:
+        yield f"waits: {plain(r.waits)}"
+    for c in detail.cohorts:
+        stages = ", ".join(f"{count} {stage}" for stage, count in sorted(c.stages.items()))
+        yield f"cohort {c.name} ({c.size}; errors at most {c.errors}, success {c.success}): {stages}"
+    for check in detail.checks:
+        yield f"rule {check.rule}: {check.verdict}: {plain(check.text)}"
+    for member in failed:
+        yield f"failed {member.gateway}: {member.kind}: {plain(member.detail or '')}"
+    if total > len(failed):
+        yield f"and {total - len(failed)} more failed"
+
+
+def _picture(detail: RolloutDetail, failed: list[MemberView], total: int) -> Group:
+    r = detail.rollout
+    head = Text.assemble(f"{r.id}  {r.slot} {r.version}  ", styled(r.status), f"  cohort {r.cohort_name}")
+    cohorts = Table("cohort", "through", "", "failed", "stages", box=None, pad_edge=False)
+    for c in detail.cohorts:
+        done = c.stages.get("done", 0)
+        stages = ", ".join(f"{count} {stage}" for stage, count in sorted(c.stages.items()))
+        bar = ProgressBar(total=max(1, c.size), completed=done, width=30)
+        cohorts.add_row(c.name, f"{done}/{c.size}", bar, str(c.stages.get("failed", 0)), stages)
+    parts: list[Text | Table] = [head, cohorts]
+    if r.cause is not None:
+        parts.append(Text("paused: ", style="red") + plain(f"{r.cause}: {r.detail or ''}"))
+    if r.waits:
+        parts.append(Text("waits: ", style="yellow") + plain(r.waits))
+    if detail.checks:
+        rules = Table("rule", "", "evidence", box=None, pad_edge=False)
+        for check in detail.checks:
+            rules.add_row(check.rule, check.verdict, plain(check.text))
+        parts.append(rules)
+    if failed:
+        reasons = Table("failed gateway", "why", "", box=None, pad_edge=False)
+        for member in failed:
+            reasons.add_row(member.gateway, member.kind or "", plain(member.detail or ""))
+        parts.append(reasons)
+        if total > len(failed):
+            parts.append(Text(f"and {total - len(failed)} more"))
+    return Group(*parts)
+
+
+def _write(home: Path, rollout: str, json: Path | None) -> None:
+    """The whole rollout, every gateway with its reason, where `--json` says."""
+    from cloud_hub.cli._parts import write_result
+    from cloud_hub.store import rollout_queries as q
+
+    if json is None:
+        return
+    members = gather(home, 10**9, lambda session, paging: q.list_members(session, paging, rollout))
+    with reading(home) as session:
+        detail = q.get_rollout(session, rollout)
+    write_result(json, {**msgspec.to_builtins(detail), "gateways": msgspec.to_builtins(members)})

@@ -1,0 +1,94 @@
+"""What people may ask of rollouts: the same for the API and the command line. All of it only writes the database; a
+running hub carries it out within seconds.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from cloud_hub.errors import PlanError
+from cloud_hub.rollout import machine
+from cloud_hub.rollout.cohorts import assign
+from cloud_hub.rollout.plan import Plan, check_zone, decode_plan, read_plan
+from cloud_hub.rollout.state import Outcome, State
+from cloud_hub.store.database import Database
+from cloud_hub.store.registry import find_bundle
+from cloud_hub.store.rollout_queries import SiteView, put_site
+from cloud_hub.store.rollouts import RolloutStore, Stored
+from models.contract.ids import check_id
+from models.errors import TopicError
+
+Verb = Literal["approve", "pause", "resume", "abort", "retry"]
+VERBS: tuple[Verb, ...] = ("approve", "pause", "resume", "abort", "retry")
+_MAX_LABELS = 64
+
+
+def create(database: Database, plan: Plan, now_s: float, by: str, name: str | None = None) -> str:
+    """Read a plan, settle who is in which cohort, and store the rollout.
+
+    Returns: its id.
+    Raises:  PlanError: the plan cannot be read or carried out. NotFoundError: no such bundle.
+             ConflictError: another rollout is changing one of these slots, or has this name.
+    """
+    read_plan(plan)
+    store = RolloutStore(database)
+    with database.read() as session:
+        bundle = find_bundle(session, plan.sha256)
+    if bundle.slot != plan.slot:
+        raise PlanError(f"rollout: bundle {bundle.target} is for the slot {bundle.slot}, not {plan.slot}")
+    rollout = check_id(name or f"{plan.slot[:40]}-{secrets.token_hex(4)}", "rollout")
+    text = msgspec.json.encode(plan).decode()
+    read = decode_plan(text, f"rollout {rollout}")  # what is stored is what was read
+    cohort_of = assign(rollout, plan, store.sites(plan.slot))
+    store.create(machine.begin(rollout, read, cohort_of, now_s), text, plan.slot, plan.sha256, now_s, by)
+    return rollout
+
+
+def ask(
+    database: Database,
+    rollout: str,
+    verb: Verb,
+    now_s: float,
+    by: str,
+    *,
+    why: str = "",
+    undo: bool = False,
+    gateways: Iterable[str] | None = None,
+) -> State:
+    """Do what somebody asks. Raises: NotFoundError; RolloutError: it has no place now; PlanError: not readable."""
+
+    def command(stored: Stored) -> Outcome:
+        where = f"rollout {rollout}"
+        match verb:
+            case "approve":
+                return machine.approve(stored.state, decode_plan(stored.plan_json, where), now_s, by)
+            case "pause":
+                return machine.pause(stored.state, now_s, by, why)
+            case "resume":
+                return machine.resume(stored.state, decode_plan(stored.plan_json, where), now_s, by)
+            case "abort":
+                return machine.abort(stored.state, now_s, by, undo=undo)
+            case "retry":
+                return machine.retry(stored.state, now_s, by, gateways)
+
+    return RolloutStore(database).act(rollout, command)
+
+
+def set_site(database: Database, gateway: str, time_zone: str | None, labels: dict[str, str]) -> SiteView:
+    """Say where a gateway is. Raises: PlanError: not an id, a time zone, a label."""
+    try:
+        for what, name in (("gateway", gateway), *((f"gateway {gateway}, label", name) for name in labels)):
+            check_id(name, what)
+    except TopicError as error:
+        raise PlanError(str(error)) from error
+    if time_zone is not None:
+        check_zone(time_zone, f"gateway {gateway}, time zone")
+    if len(labels) > _MAX_LABELS:
+        raise PlanError(f"gateway {gateway}: expected at most {_MAX_LABELS} labels, got {len(labels)}")
+    site = SiteView(gateway, time_zone, dict(labels))
+    put_site(database, site)
+    return site
