@@ -46,8 +46,19 @@ _NAME = re.compile(
 _LABEL = {"I": "BPFI", "B": "BSF", "O": "BPFO"}
 _WINDOW_S, _HOP_SHARE = 0.1, 4
 _TRAIN_SHARE = 0.7
-_SPEEDS = (1.0, 0.965, 1.035, 0.98, 1.02)  # an induction motor slips by up to a few percent between no and full load
-_GAIN_DB = 2.0  # standard deviation of a band's level between loads, by octave; 6 dB is a change worth an alarm
+_SPEEDS = (
+    1.0,
+    0.965,
+    1.035,
+    0.98,
+    1.02,
+    0.97,
+    1.03,
+    0.99,
+    1.01,
+)  # an induction motor slips by up to a few percent between no and full load
+_GAIN_DB = 2.0  # standard deviation of a band's level between loads; 6 dB is a change worth an alarm
+_KNOTS_PER_OCTAVE = (1, 12)  # levels of broad bands change with the load, and so do those of single lines
 _DIAGNOSE_SAMPLES = 65_536  # as much as a gateway keeps
 
 
@@ -182,8 +193,8 @@ def _file(path: Path) -> _File:
             raise DataError(f"{path}: no rpm_nominal; it has {', '.join(archive.files)}")
         rpm = float(archive["rpm_nominal"])
         sensors = tuple(sensor for sensor in SENSORS if sensor in archive.files)
-    if sensors != SENSORS or not rpm > 0:
-        raise DataError(f"{path}: expected arrays DE and FE and a positive rpm_nominal, got {sensors} and {rpm:g}")
+    if not sensors or not rpm > 0:
+        raise DataError(f"{path}: expected arrays DE or FE and a positive rpm_nominal, got {sensors} and {rpm:g}")
     read = load([str(path)], Options(sensors, None, "g", column_points=True))
     kind = match["kind"]
     return _File(
@@ -203,14 +214,15 @@ def _train(normal: list[_File], seed: int, say: Say) -> tuple[Trained, dict[str,
     window = 2 ** round(np.log2(_WINDOW_S * RATE_HZ))
     family = replace(base, window_for=lambda _rate_hz: (window, window // _HOP_SHARE))
     rng = np.random.default_rng(seed)
-    varied: dict[str, list[Recording]] = {sensor: [] for sensor in SENSORS}
+    varied: dict[str, list[Recording]] = {}
     for file in normal:
         for recording in file.points:
+            varied.setdefault(recording.point, [])
             early = recording.part(0.0, _TRAIN_SHARE)
             varied[recording.point] += [
                 _other_load(resample(early, RATE_HZ, speed=speed), rng, raised=i > 0) for i, speed in enumerate(_SPEEDS)
             ]
-    parts = [replace(r, name=f"{r.name} {i}") for sensor in SENSORS for i, r in enumerate(varied[sensor])]
+    parts = [replace(r, name=f"{r.name} {i}") for one in varied.values() for i, r in enumerate(one)]
     order = Order(
         family=family,
         slot="motor-vibration",
@@ -225,13 +237,16 @@ def _train(normal: list[_File], seed: int, say: Say) -> tuple[Trained, dict[str,
 
 
 def _other_load(recording: Recording, rng: np.random.Generator, *, raised: bool) -> Recording:
-    """The recording with its bands raised and lowered a little, smoothly over octaves."""
+    """The recording with its bands and its lines raised and lowered a little."""
     if not raised:
         return recording
     samples = recording.samples.astype(np.float64)
     hz = np.fft.rfftfreq(len(samples), 1 / recording.rate_hz)
-    knots = np.arange(np.log2(recording.rate_hz / 2) - 8, np.log2(recording.rate_hz / 2) + 1)
-    gain_db = np.interp(np.log2(np.maximum(hz, 1.0)), knots, rng.normal(0.0, _GAIN_DB, len(knots)))
+    top = np.log2(recording.rate_hz / 2)
+    gain_db = np.zeros(len(hz))
+    for per_octave in _KNOTS_PER_OCTAVE:
+        knots = np.arange(top - 8, top + 1, 1 / per_octave)
+        gain_db += np.interp(np.log2(np.maximum(hz, 1.0)), knots, rng.normal(0.0, _GAIN_DB, len(knots)))
     shaped = np.fft.irfft(np.fft.rfft(samples, axis=0) * (10 ** (gain_db / 20))[:, None], len(samples), axis=0)
     return replace(recording, samples=shaped.astype(np.float32))
 
@@ -242,17 +257,18 @@ class _Judge:
     def __init__(self, trained: Trained, varied: dict[str, list[Recording]]) -> None:
         source = trained.prepared.source
         rows = {
-            sensor: np.concatenate([cut_windows(r.samples, source.window, source.hop) for r in varied[sensor]])
-            for sensor in SENSORS
+            sensor: np.concatenate([cut_windows(r.samples, source.window, source.hop) for r in recordings])
+            for sensor, recordings in varied.items()
         }
+        self._sensors = list(rows)
         count = min(len(r) for r in rows.values())
         calibration = msgspec.structs.replace(trained.bundle.manifest.calibration, windows=count)
         self._manifest = msgspec.structs.replace(trained.bundle.manifest, calibration=calibration)
         self._network = Int8Model(trained.bundle.model).network()
-        monitor = Monitor(self._manifest, self._network, SENSORS)
+        monitor = Monitor(self._manifest, self._network, self._sensors)
         self._rms = []
         fit = family_named("spectral").fit_baseline
-        for i, sensor in enumerate(SENSORS):
+        for i, sensor in enumerate(self._sensors):
             pick = rows[sensor][np.linspace(0, len(rows[sensor]) - 1, count).astype(int)]
             monitor.process(np.ascontiguousarray(pick), [i] * count)
             score = fit(pick)
@@ -262,21 +278,27 @@ class _Judge:
     def run(self, file: _File) -> tuple[CwruRow, F64, F64]:
         """One recording through a freshly started gateway: its row, its window scores, those of RMS."""
         source, spec = self._manifest.input, self._manifest.decision
-        points = [p if p.rate_hz == RATE_HZ else resample(p, RATE_HZ) for p in file.points]
-        monitor = Monitor(self._manifest, self._network, SENSORS)
+        points = {
+            self._sensors.index(p.point): p if p.rate_hz == RATE_HZ else resample(p, RATE_HZ)
+            for p in file.points
+            if p.point in self._sensors
+        }
+        if not points:
+            raise DataError(f"{file.name}: has none of the sensors of the healthy data ({', '.join(self._sensors)})")
+        monitor = Monitor(self._manifest, self._network, self._sensors)
         monitor.restore(self._saved)
-        results: list[list[Result]] = []
+        results: dict[int, list[Result]] = {}
         classical: list[F64] = []
-        for i, point in enumerate(points):
+        for i, point in points.items():
             windows: F32 = np.ascontiguousarray(cut_windows(point.samples, source.window, source.hop))
             if not len(windows):
                 raise DataError(f"{file.name}: shorter than one window of {source.window} samples")
-            results.append(monitor.process(windows, [i] * len(windows)))
+            results[i] = monitor.process(windows, [i] * len(windows))
             score, limit = self._rms[i]
             classical.append(score(windows) / limit)
-        scores = np.max([[r.score or 0.0 for r in rows] for rows in results], axis=0)
+        scores = np.max([[r.score or 0.0 for r in rows] for rows in results.values()], axis=0)
         plain = np.max(classical, axis=0)
-        raised = [k for rows in results for k, r in enumerate(rows) if r.change == "raised"]
+        raised = [k for rows in results.values() for k, r in enumerate(rows) if r.change == "raised"]
         row = CwruRow(
             name=file.name,
             load=file.load,
@@ -294,11 +316,18 @@ class _Judge:
         return row, scores, plain
 
     def _explain(
-        self, file: _File, points: list[Recording], results: list[list[Result]], monitor: Monitor, row: CwruRow
+        self,
+        file: _File,
+        points: dict[int, Recording],
+        results: dict[int, list[Result]],
+        monitor: Monitor,
+        row: CwruRow,
     ) -> CwruRow:
-        """The fault kind, from the sensor at the end that the name tells: where the bearing of these orders is."""
-        end = SENSORS.index(file.end or "DE")
-        facts = PointFacts(file.shaft_hz, ORDERS[SENSORS[end]])
+        """The fault kind, from the sensor at the end that the name tells, where the bearing of these orders is; from
+        the other one when there is none.
+        """
+        end = next((i for i in points if self._sensors[i] == file.end), next(iter(points)))
+        facts = PointFacts(file.shaft_hz, ORDERS[file.end or "DE"])
         stretch = points[end].samples[-_DIAGNOSE_SAMPLES:]
         found = diagnose(stretch, results[end][-1], monitor, facts)
         best = found.ranking[0] if found.ranking else None
