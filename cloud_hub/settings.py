@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     broker_ca_file: Path | None = None
     broker_cert_file: Path | None = None
     broker_key_file: Path | None = None
+    keys_passphrase_file: Path | None = None
     timestamp_days: float = Field(7, gt=0, le=365)
     snapshot_days: float = Field(30, gt=0, le=3650)
     targets_days: float = Field(365, gt=0, le=3650)

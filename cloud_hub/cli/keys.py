@@ -33,8 +33,8 @@ def init(
 ) -> None:
     """Make all keys and an empty repository. Nothing is ever overwritten."""
     from cloud_hub.settings import load_settings
+    from cloud_hub.trust.documents import Expiry
     from cloud_hub.trust.keys import create_repository
-    from cloud_hub.trust.repository import Expiry
 
     settings = load_settings(home)
     expiry = Expiry(settings.timestamp_days, settings.snapshot_days, settings.targets_days, root_days)
