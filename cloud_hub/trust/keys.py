@@ -40,7 +40,7 @@ Passphrase = Callable[[Path], bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What `create_repository` wrote. `root` goes to the gateways, `root_keys` (and an offline targets key) to a safe."""
+    """What `create_repository` wrote. `root` goes to the gateways, `root_keys` (and offline targets) to a safe."""
 
     root: Path
     root_keys: tuple[Path, ...]

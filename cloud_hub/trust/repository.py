@@ -44,6 +44,7 @@ from cloud_hub.trust.documents import (
     expires_at,
     is_signed,
     meta_of,
+    name_director,
     parse,
     role_file,
     target_of,
