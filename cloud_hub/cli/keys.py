@@ -14,6 +14,8 @@ from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
 from cloud_hub.cli._parts import write_result
 
 if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner, Key
+
     from cloud_hub.settings import Settings
     from cloud_hub.trust.ceremony import Proposal
     from cloud_hub.trust.documents import Expiry
@@ -87,6 +89,7 @@ def init(
         int, typer.Option("--threshold", "--root-threshold", min=1, max=16, help="How many of them must sign.")
     ] = 1,
     root_days: Annotated[float, typer.Option("--root-days", min=1, help="How long the root is valid.")] = 3650,
+    *,
     offline_targets: Annotated[
         bool, typer.Option("--offline-targets", help="Keep the key of targets with the root keys: see `export`.")
     ] = False,
@@ -168,7 +171,7 @@ def show(home: HomeOption = DEFAULT_HOME, json: JsonOption = None) -> None:
     )
 
 
-def rotate(
+def rotate(  # noqa: PLR0912 - one branch for each thing that can be asked for
     roles: Annotated[
         list[str], typer.Argument(help="root, timestamp, snapshot, targets, director, or `online` for the last four.")
     ],
@@ -214,20 +217,19 @@ def rotate(
     old = [load_signer(path, passphrase) for path in root_key or []]
     signed: list[str] = []
     if in_root:
-        new_root = []
+        new_root: list[CryptoSigner] = []
         if new_root_dir is not None:
             version = repository.root().signed.version + 1
             paths = [new_root_dir / f"root-{version}-{i}.pem" for i in range(1, root_keys + 1)]
             new_root = [make_key(path, _passphrase(passphrase_file, new=True)) for path in paths]
-        fresh = {role: [signers.stage(role).public_key] for role in in_root if role not in ("root", "targets")}
-        if "targets" in in_root:
-            offline = load_public_key(targets_key) if targets_key is not None else None
-            if offline is None and not repository.online("targets"):
-                raise typer.BadParameter("targets are signed elsewhere; expected the new public key",
-                                         param_hint="--new-targets-key")  # fmt: skip
-            fresh["targets"] = [offline or signers.stage("targets").public_key]
-        if new_root:
-            fresh["root"] = [signer.public_key for signer in new_root]
+        offline = load_public_key(targets_key) if targets_key is not None else None
+        if offline is None and "targets" in in_root and not repository.online("targets"):
+            raise typer.BadParameter("targets are signed elsewhere", param_hint="--new-targets-key")
+        fresh: dict[str, list[Key]] = {"root": [one.public_key for one in new_root]} if new_root else {}
+        for role in in_root:
+            if role != "root":
+                key = offline if role == "targets" and offline is not None else signers.stage(role).public_key
+                fresh[role] = [key]
         proposal = propose_root(repository, now_s, root_days, fresh, threshold)
         if out is not None:
             for signer in new_root:
@@ -254,6 +256,7 @@ def export(
         list[Path] | None, typer.Option("--add", help="A bundle to sign for (targets).", exists=True)
     ] = None,
     remove: Annotated[list[str] | None, typer.Option("--remove", help="A target path to drop (targets).")] = None,
+    *,
     director: Annotated[
         bool, typer.Option("--new-director", help="Make a new director key and name it (targets).")
     ] = False,

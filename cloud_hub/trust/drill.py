@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
@@ -168,7 +169,7 @@ def forge(message: bytes, stolen: Mapping[str, CryptoSigner], now_s: float) -> b
             inner = None
             continue
         name = next(name for name in files if name == role_file(role) or name.endswith(f".{role_file(role)}"))
-        metadata: Metadata[Targets] | Metadata[Snapshot] | Metadata[Timestamp] = Metadata.from_bytes(files.pop(name))
+        metadata: Metadata[Any] = Metadata.from_bytes(files.pop(name))
         signed = metadata.signed
         signed.version += 1_000
         signed.expires = expires_at(now_s, 3650)

@@ -100,7 +100,8 @@ class FileSigners(Signers):
     ) -> None:
         self._folder = folder
         self._passphrase = passphrase
-        self._loaded: dict[Path, CryptoSigner] = {self._path(role): s for role, s in (loaded or {}).items()}
+        self._given = {self._path(role): signer for role, signer in (loaded or {}).items()}
+        self._loaded: dict[Path, tuple[tuple[int, int], CryptoSigner]] = {}
 
     def _path(self, role: str) -> Path:
         return self._folder / f"{role}.pem"
@@ -120,22 +121,33 @@ class FileSigners(Signers):
         """Make a key that is to replace a role's; again, another one."""
         path = self._staged_path(role)
         path.unlink(missing_ok=True)
-        self._loaded.pop(path, None)
         return make_key(path, self._passphrase)
 
     def promote(self, role: str) -> None:
         """See `Signers`."""
         self._staged_path(role).replace(self._path(role))
-        self._loaded.clear()
 
     def online(self, role: str) -> bool:
         """See `Signers`."""
         return self._path(role).exists() or self._staged_path(role).exists()
 
     def _load(self, path: Path) -> CryptoSigner:
-        if path not in self._loaded:
-            self._loaded[path] = load_signer(path, self._passphrase)
-        return self._loaded[path]
+        if path in self._given and not path.exists():
+            return self._given[path]
+        # A running hub must see that somebody has replaced a key beside it.
+        now = _identity(path)
+        known = self._loaded.get(path)
+        if known is None or known[0] != now:
+            known = self._loaded[path] = (now, load_signer(path, self._passphrase))
+        return known[1]
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise KeysError(f"{path}: expected a key: {error.strerror}") from error
+    return found.st_ino, found.st_mtime_ns
 
 
 def hub_repository(settings: Settings) -> Repository:

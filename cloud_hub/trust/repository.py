@@ -256,7 +256,7 @@ class Repository:
         logger.info("adopted %s; signed: %s", ", ".join(files) or "targets", ", ".join(signed))
         return signed, changed
 
-    def changedirector_of(self, key: Key, now_s: float) -> tuple[str, ...]:
+    def change_director(self, key: Key, now_s: float) -> tuple[str, ...]:
         """Let targets name another key for the director, here. Raises: KeysError: targets are signed elsewhere."""
         with locked(self._folder):
             self._needs_targets_key("--director FILE")
