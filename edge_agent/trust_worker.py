@@ -198,9 +198,7 @@ def _check_chain(files: dict[str, bytes], root: bytes, kept: Path) -> None:
     while (kept / f"{trusted + 1}.root.json").exists():
         trusted += 1
     if sent and min(sent) > trusted + 1:
-        text = (
-            f"metadata: this gateway trusts root {trusted}, expected the next one, the oldest that came is {min(sent)}"
-        )
+        text = f"metadata: this gateway trusts root {trusted}, expected the next one, got {min(sent)} and newer"
         raise Refused("metadata_root_gap", text)
 
 
