@@ -426,18 +426,13 @@ def _answer(question: AnyQuestion, trust: Trust) -> Answer:
     match question:
         case WantQuestion():
             signed = verify_envelope(trust, question.envelope, "want")
-            check_want(
-                _decode_signed(_decode_want, signed, "want"),
-                question.gateway,
-                question.last_seq,
-                trust.now_s,
-                trust.valid_until_s,
-            )
+            body = _decode_signed(_decode_want, signed, "want")
+            check_want(body, question.gateway, question.last_seq, trust.now_s, trust.valid_until_s)
             return Answer(signed=signed)
         case CommandQuestion():
             signed = verify_envelope(trust, question.envelope, "command")
-            body = _decode_signed(decode_command, signed, "command")
-            _check_addressee(body, question.gateway, trust.now_s, "command")
+            command = _decode_signed(decode_command, signed, "command")
+            _check_addressee(command, question.gateway, trust.now_s, "command")
             return Answer(signed=signed)
         case BundleQuestion():
             target = find_target(trust, question.wanted)
