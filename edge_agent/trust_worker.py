@@ -74,6 +74,7 @@ _BASE_URL = "retained:/"
 _ROOTS = "root_history"
 _ROOT_NAME = re.compile(r"[1-9][0-9]{0,8}\.root\.json")
 _MAX_ROOTS = 1024
+_MAX_DELEGATIONS = 2
 FLOOR_STEP_S = 3600  # the floor is written this often at most, to spare the flash
 SIGNED_TIME = "signed_s"
 _SIGNED_TIME = "signed_time.json"
@@ -115,15 +116,24 @@ class RetainedFetcher(FetcherInterface):
 class TimedUpdater(Updater):
     """An updater that takes the time from us instead of from the clock."""
 
-    def __init__(self, folder: Path, fetcher: FetcherInterface, root: bytes, now: datetime) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        fetcher: FetcherInterface,
+        root: bytes,
+        now: datetime,
+        *,
+        url: str = _BASE_URL,
+        max_delegations: int = _MAX_DELEGATIONS,
+    ) -> None:
         bounds = UpdaterConfig(
             max_root_rotations=_MAX_ROOTS,
-            max_delegations=2,
+            max_delegations=max_delegations,
             root_max_length=MAX_METADATA_INFLATED_BYTES,
             snapshot_max_length=MAX_METADATA_INFLATED_BYTES,
             targets_max_length=MAX_METADATA_INFLATED_BYTES,
         )
-        super().__init__(str(folder), _BASE_URL, fetcher=fetcher, config=bounds, bootstrap=root)
+        super().__init__(str(folder), url, fetcher=fetcher, config=bounds, bootstrap=root)
         if not isinstance(getattr(self._trusted_set, "reference_time", None), datetime):
             raise RuntimeError(  # noqa: TRY004 - not a wrong argument, a wrong release
                 "this python-tuf keeps its reference time elsewhere: expiry could not be checked"
