@@ -22,7 +22,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_agent.trust_worker import FetcherInterface, TimedUpdater, exceptions
+from edge_agent.trust_worker import TimedUpdater  # first: it keeps python-tuf from loading its HTTP client
+
+# isort: split
+from tuf.api import exceptions
+from tuf.ngclient.fetcher import FetcherInterface
 
 _TIMEOUT_S = 30.0
 _PIECE = 65_536
