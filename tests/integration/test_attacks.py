@@ -70,7 +70,7 @@ class Victim:
         self.old = site.fleet.repository.metadata_bundle()
         site.want(self.wanted)
         site.await_(Ack, lambda ack: ack.phase == "active")
-        site.feed(CALIBRATION + 8, healthy, self.node)
+        site.feed(CALIBRATION + 8, healthy, self.node, pace_s=0.08)  # a tick each: some more confirm it
         site.await_(Ack, lambda ack: ack.phase == "confirmed")
         site.publish_bundle(bundle_bytes("1.1.0"))  # so that there is something to roll back
         self.windows = self.report()
