@@ -47,7 +47,7 @@ from tests.simulators.trust import DAY, Forger, sign_envelope
 pytestmark = [*KINDS[0].marks, pytest.mark.slow]
 
 _ALWAYS = ("status.json", "outbox.sqlite3", "outbox.sqlite3-wal", "outbox.sqlite3-shm")
-_RECORDS = ("orders.json", f"slots/{SLOT}/slot.json", "trust/time_floor", "trust/signed_time.json")
+_RECORDS = ("orders.json", f"slots/{SLOT}/slot.json", "time_floor", "signed_time.json")
 METADATA = topics.topic_of(topics.Metadata(FLEET))
 WANT = topics.topic_of(topics.Want(GATEWAY))
 COMMAND = topics.topic_of(topics.Command(GATEWAY))
@@ -318,7 +318,7 @@ def read_version(data: bytes) -> str | None:
 
 
 def survives_bundle(victim: Victim, wanted: WantedBundle, reason: str) -> None:
-    trusted = [f"trust/metadata/{role}.json" for role in ("timestamp", "snapshot", "targets")]
+    trusted = [f"metadata/{role}.json" for role in ("timestamp", "snapshot", "targets")]
     victim.survives(lambda: victim.site.want(wanted), reason, *_RECORDS, *trusted)
 
 
