@@ -106,6 +106,10 @@ def _manifest_bytes() -> bytes:
     return read_bundle(_bundle(), "seed").manifest_json.encode()
 
 
+def _topics() -> list[bytes]:
+    return [topics.topic_of(one).encode() for one in (topics.State(GATEWAY), topics.Chunk("0" * 64, 7))]
+
+
 def _topic(data: bytes) -> object:
     return topics.address_of(data.decode("utf-8", "replace"))
 
@@ -142,7 +146,7 @@ TARGETS: dict[str, Target] = {
     ),
     "manifest": Target(lambda data: decode_manifest(data, "fuzz"), (BundleError,), lambda: [_manifest_bytes()]),
     "bundle": Target(lambda data: read_bundle(data, "fuzz"), (BundleError,), lambda: [_bundle()]),
-    "topic": Target(_topic, (TopicError,), lambda: [b"mw/1/u/0/gw-1/st", b"mw/1/b/" + b"0" * 64 + b"/7"]),
+    "topic": Target(_topic, (TopicError,), _topics),
     **{
         f"up_{address.__name__.lower()}": _up_target(address)
         for address in (topics.State, topics.Ack, topics.Event, topics.Trend, topics.Capture)
