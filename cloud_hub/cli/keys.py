@@ -14,10 +14,8 @@ from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
 from cloud_hub.cli._parts import write_result
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import CryptoSigner, Key
-
     from cloud_hub.settings import Settings
-    from cloud_hub.trust.ceremony import Proposal
+    from cloud_hub.trust.ceremony import Proposal, PublicKey, SigningKey
     from cloud_hub.trust.documents import Expiry
 
 Passphrase = Callable[[Path], bytes | None]
@@ -217,7 +215,7 @@ def rotate(  # noqa: PLR0912 - one branch for each thing that can be asked for
     old = [load_signer(path, passphrase) for path in root_key or []]
     signed: list[str] = []
     if in_root:
-        new_root: list[CryptoSigner] = []
+        new_root: list[SigningKey] = []
         if new_root_dir is not None:
             version = repository.root().signed.version + 1
             paths = [new_root_dir / f"root-{version}-{i}.pem" for i in range(1, root_keys + 1)]
@@ -225,7 +223,7 @@ def rotate(  # noqa: PLR0912 - one branch for each thing that can be asked for
         offline = load_public_key(targets_key) if targets_key is not None else None
         if offline is None and "targets" in in_root and not repository.online("targets"):
             raise typer.BadParameter("targets are signed elsewhere", param_hint="--new-targets-key")
-        fresh: dict[str, list[Key]] = {"root": [one.public_key for one in new_root]} if new_root else {}
+        fresh: dict[str, list[PublicKey]] = {"root": [one.public_key for one in new_root]} if new_root else {}
         for role in in_root:
             if role != "root":
                 key = offline if role == "targets" and offline is not None else signers.stage(role).public_key

@@ -26,6 +26,8 @@ from cloud_hub.trust.keys import MAX_ROOT_KEYS
 from cloud_hub.trust.repository import Repository
 
 MAX_PROPOSAL_BYTES = 262_144
+SigningKey = CryptoSigner
+PublicKey = Key
 
 
 @dataclass(frozen=True, slots=True)

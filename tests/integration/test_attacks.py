@@ -165,6 +165,11 @@ def test_metadata_that_are_none(victim: Victim, change: Callable[[bytes], bytes]
     victim.survives_metadata(change(victim.good), "metadata_format")
 
 
+def test_told_at_once(victim: Victim) -> None:
+    """No want and no command makes the agent look: new metadata are verified when they come."""
+    victim.survives(lambda: victim.site.publish(METADATA, flipped(victim.good), retain=True), "metadata_format")
+
+
 def test_rollback(victim: Victim) -> None:
     victim.survives_metadata(victim.old, "metadata_rollback")
 
