@@ -7,6 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 TFLITE := .venv-tflite
 CONTENDERS := .venv-bench
+FUZZ := .venv-fuzz
+# Seconds for each decoder in `make fuzz`.
+FUZZ_S ?= 60
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # Recordings for tests and benchmarks; see README, "Recordings".
 MILLWRIGHT_DATA ?= $(firstword $(wildcard ../shared/data))
@@ -20,7 +23,7 @@ define need
 	command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(2); }
 endef
 
-.PHONY: help demo test check lint types bench bench-detection bench-quantisation lock clean
+.PHONY: help demo test check lint types bench bench-detection bench-quantisation fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
@@ -55,6 +58,13 @@ bench-detection: $(VENV)/.ready $(CONTENDERS)/.ready ## quality, time and memory
 bench-quantisation: $(VENV)/.ready ## AUC float, plain int8 and every rung; heads on stand-in clips; ARGS="--json FILE"
 	$(BIN)/python -m tests.benchmarks.quantisation $(ARGS)
 
+fuzz: $(FUZZ)/.ready ## every decoder that reads from the network, coverage-guided; FUZZ_S=seconds for each
+	for name in $$($(FUZZ)/bin/python -c 'from tests.fuzz.targets import TARGETS; print(*TARGETS)'); do \
+	  mkdir -p var/fuzz/$$name; \
+	  $(FUZZ)/bin/python -m tests.fuzz.harness $$name -max_total_time=$(FUZZ_S) -rss_limit_mb=1024 -timeout=10 \
+	    -artifact_prefix=var/fuzz/$$name- var/fuzz/$$name; \
+	done
+
 lock: $(VENV)/.ready ## resolve all dependencies anew into requirements/
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra hub --extra sim --extra dev --python-version 3.11 \
 	  --universal --generate-hashes --no-header -o requirements/lock.txt
@@ -62,9 +72,11 @@ lock: $(VENV)/.ready ## resolve all dependencies anew into requirements/
 	  --generate-hashes --no-header -o requirements/lock-tflite.txt
 	$(BIN)/uv pip compile pyproject.toml --extra bench --constraint requirements/lock.txt --python-version 3.11 \
 	  --universal --generate-hashes --no-header -o requirements/lock-bench.txt
+	$(BIN)/uv pip compile pyproject.toml --extra fuzz --constraint requirements/lock.txt --python-version 3.11 \
+	  --generate-hashes --no-header -o requirements/lock-fuzz.txt
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) $(TFLITE) $(CONTENDERS) var .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TFLITE) $(CONTENDERS) $(FUZZ) var .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.ready: requirements/lock.txt pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }
@@ -84,4 +96,10 @@ $(TFLITE)/.ready: requirements/lock-tflite.txt pyproject.toml | $(VENV)/.ready
 $(CONTENDERS)/.ready: requirements/lock-bench.txt | $(VENV)/.ready
 	$(PYTHON) -m venv $(CONTENDERS)
 	$(BIN)/uv pip install -q --compile-bytecode --python $(CONTENDERS)/bin/python --require-hashes -r requirements/lock-bench.txt
+	touch $@
+
+# Its wheels are for Linux on x86-64 and CPython only.
+$(FUZZ)/.ready: requirements/lock-fuzz.txt | $(VENV)/.ready
+	$(PYTHON) -m venv $(FUZZ)
+	$(BIN)/uv pip install -q --compile-bytecode --python $(FUZZ)/bin/python --require-hashes -r requirements/lock-fuzz.txt
 	touch $@

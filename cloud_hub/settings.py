@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     broker_pid_file: Path | None = None  # of the broker on this machine, which is told to read it again
     certificate_days: float = Field(365, gt=0, le=3650)
     crl_days: float = Field(30, gt=0, le=365)
+    keys_passphrase_file: Path | None = None
     timestamp_days: float = Field(7, gt=0, le=365)
     snapshot_days: float = Field(30, gt=0, le=3650)
     targets_days: float = Field(365, gt=0, le=3650)

@@ -261,6 +261,7 @@ class Agent:
         except ContractError as error:
             self.counters["refused.receipt"] += 1
             log.warning("%s", error)
+            self._ack(None, "refused", None, "receipt_format", str(error))
             return
         self._uplink.receipt(receipt)
 

@@ -127,12 +127,27 @@ class Orders:
         self._looked_at, self._look_again_s = look, math.inf
         if self.record.want is not None and look[1] == self.record.want_digest:
             self._follow(self.record.want, False)
+            self._verify_metadata(metadata, want, utc_s)
             return
         trust, gateway, last_seq, now_s = self._trust, self._gateway, self.want_seq, self.trusted_time(utc_s)
         self._worker.submit(
             "verify want",
             lambda: trust.verify_want(metadata, want, gateway, last_seq, now_s),
             lambda answer: self._want_verified(answer, look[1], utc_s),
+        )
+
+    def _verify_metadata(self, metadata: bytes, want: bytes, utc_s: float) -> None:
+        """New metadata under a want that was accepted before: so that new root keys, and what cannot be trusted, are
+        known now and not at the next want. The want itself was judged when it came, and may have expired since.
+        """
+        trust, gateway, last_seq, now_s = self._trust, self._gateway, self.want_seq, self.trusted_time(utc_s)
+
+        def done(answer: WantBody | MillwrightError) -> None:
+            if isinstance(answer, MillwrightError) and reason_of(answer).startswith("metadata_"):
+                self._count(reason_of(answer), str(answer))
+
+        self._worker.submit(
+            "verify metadata", lambda: trust.verify_want(metadata, want, gateway, last_seq, now_s), done
         )
 
     def _want_verified(self, answer: WantBody | MillwrightError, digest: str, utc_s: float) -> None:

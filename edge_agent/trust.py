@@ -10,6 +10,7 @@ Reasons of `TrustError`, reported to the hub:
     metadata_format     not a metadata message, over a bound, or a file is missing in it
     metadata_signature  not signed by the keys that the root names, or not what was signed
     metadata_rollback   older than what this gateway has seen, or parts that do not belong together
+    metadata_root_gap   this gateway slept through more roots than the hub sends; it needs a newer root.json
     metadata_expired    no longer valid at this gateway's time
     root_missing        this gateway was never enrolled: no root.json
     target_unknown      the repository does not know this bundle, or not for this slot

@@ -5,7 +5,9 @@ they are verified in a scratch folder and kept only when all of them are good (a
 any case: nobody shall be able to undo the replacement of a stolen key by breaking the rest of the message); and time
 never runs backwards. The floor under this gateway's clock is the latest time at which metadata were found valid. So a
 clock that is set back does not revive what has expired, and one that once ran far ahead cannot lock us out: at such a
-time nothing was valid, so the floor did not move.
+time nothing was valid, so the floor did not move. A second floor is the time at which the hub says that it signed the
+timestamp, for gateways without a clock that is kept. Whoever steals that key could put it into the far future, so it
+holds only as long as the root names the same keys for the timestamp.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ if not TYPE_CHECKING:
 
 from securesystemslib.signer import Signature  # noqa: E402 - after the placeholder
 from tuf.api import exceptions  # noqa: E402
-from tuf.api.metadata import Metadata, TargetFile, Targets  # noqa: E402
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp  # noqa: E402
 from tuf.ngclient.config import UpdaterConfig  # noqa: E402
 from tuf.ngclient.fetcher import FetcherInterface  # noqa: E402
 from tuf.ngclient.updater import Updater  # noqa: E402
@@ -71,8 +73,19 @@ RESERVED_SLOT = "wants"
 _BASE_URL = "retained:/"
 _ROOTS = "root_history"
 _ROOT_NAME = re.compile(r"[1-9][0-9]{0,8}\.root\.json")
+_MAX_ROOTS = 1024
+_MAX_DELEGATIONS = 2
 FLOOR_STEP_S = 3600  # the floor is written this often at most, to spare the flash
+SIGNED_TIME = "signed_s"
+_SIGNED_TIME = "signed_time.json"
 _KEPT = ("timestamp.json", "snapshot.json", "targets.json")
+
+
+class _SignedTime(msgspec.Struct, frozen=True):
+    """When the newest timestamp was signed, and the key ids that the root named for timestamps then."""
+
+    signed_s: float
+    keyids: list[str]
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
@@ -103,14 +116,24 @@ class RetainedFetcher(FetcherInterface):
 class TimedUpdater(Updater):
     """An updater that takes the time from us instead of from the clock."""
 
-    def __init__(self, folder: Path, fetcher: FetcherInterface, root: bytes, now: datetime) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        fetcher: FetcherInterface,
+        root: bytes,
+        now: datetime,
+        *,
+        url: str = _BASE_URL,
+        max_delegations: int = _MAX_DELEGATIONS,
+    ) -> None:
         bounds = UpdaterConfig(
-            max_delegations=2,
+            max_root_rotations=_MAX_ROOTS,
+            max_delegations=max_delegations,
             root_max_length=MAX_METADATA_INFLATED_BYTES,
             snapshot_max_length=MAX_METADATA_INFLATED_BYTES,
             targets_max_length=MAX_METADATA_INFLATED_BYTES,
         )
-        super().__init__(str(folder), _BASE_URL, fetcher=fetcher, config=bounds, bootstrap=root)
+        super().__init__(str(folder), url, fetcher=fetcher, config=bounds, bootstrap=root)
         if not isinstance(getattr(self._trusted_set, "reference_time", None), datetime):
             raise RuntimeError(  # noqa: TRY004 - not a wrong argument, a wrong release
                 "this python-tuf keeps its reference time elsewhere: expiry could not be checked"
@@ -124,9 +147,12 @@ class Trust:
     def __init__(self, question: Question, scratch: Path) -> None:
         self._folder = Path(question.folder)
         self._scratch = scratch
-        self.now_s = max(question.now_s, _read_floor(self._folder))
+        self.now_s = max(question.now_s, _read_floor(self._folder), _signed_floor(self._folder))
         self._updater = self._refresh(question.metadata)
         self.targets = Metadata[Targets].from_file(str(scratch / "targets.json")).signed
+        timestamp = Metadata[Timestamp].from_file(str(scratch / "timestamp.json")).signed
+        self.valid_until_s = timestamp.expires.timestamp()
+        self.now_s = max(self.now_s, _keep_signed_floor(self._folder, timestamp))
         _write_floor(self._folder, self.now_s)
 
     def target(self, path: str) -> TargetFile | None:
@@ -147,6 +173,7 @@ class Trust:
         if kept.exists():
             shutil.copytree(kept, self._scratch, dirs_exist_ok=True)
         now = datetime.fromtimestamp(self.now_s, UTC)
+        _check_chain(files, root, kept / _ROOTS)
         try:
             updater = TimedUpdater(self._scratch, RetainedFetcher(files), root, now)
             updater.refresh()
@@ -166,6 +193,23 @@ class Trust:
             data = path.read_bytes()
             if not to.exists() or to.read_bytes() != data:
                 _write_atomic(to, data)
+
+
+def _check_chain(files: dict[str, bytes], root: bytes, kept: Path) -> None:
+    """A hub sends its newest roots only; tell a gateway that slept through more than those apart from a forgery.
+
+    Nothing is decided here but the reason: without the next root, none of what the newer ones say is believed.
+    """
+    sent = [int(name.split(".", maxsplit=1)[0]) for name in files if _ROOT_NAME.fullmatch(name)]
+    try:
+        trusted = Metadata[Root].from_bytes(root).signed.version
+    except exceptions.RepositoryError as error:
+        raise Refused("root_missing", f"root.json of this gateway: not a root: {error}") from error
+    while (kept / f"{trusted + 1}.root.json").exists():
+        trusted += 1
+    if sent and min(sent) > trusted + 1:
+        text = f"metadata: this gateway trusts root {trusted}, expected the next one, got {min(sent)} and newer"
+        raise Refused("metadata_root_gap", text)
 
 
 def _metadata_reason(error: exceptions.RepositoryError | exceptions.DownloadError) -> str:
@@ -216,8 +260,15 @@ def _decode_signed(decoder: Callable[[bytes, str], B], signed: bytes, what: str)
         raise Refused(f"{what}_format", str(error)) from error
 
 
-def check_want(body: WantBody, gateway: str, last_seq: int, now_s: float) -> None:
-    """Whether a want that is authentic is also meant for us, now. Raises: Refused."""
+def check_want(body: WantBody, gateway: str, last_seq: int, now_s: float, valid_until_s: float) -> None:
+    """Whether a want that is authentic is also meant for us, now. Raises: Refused.
+
+    It may not claim to be issued after the metadata that vouch for it expire: its time becomes a floor for our clock,
+    and a stolen director key shall not be able to put that into a future in which nothing is valid.
+    """
+    if body.issued_s > valid_until_s:
+        text = f"want: issued at {_utc(body.issued_s)}, when its metadata, valid until {_utc(valid_until_s)}, are over"
+        raise Refused("want_format", text)
     _check_addressee(body, gateway, now_s, "want")
     if body.seq < last_seq:
         raise Refused("want_replayed", f"want: seq {body.seq} is older than {last_seq}, which was accepted before")
@@ -311,6 +362,39 @@ def _read_floor(folder: Path) -> float:
         return 0.0
 
 
+def _signed_floor(folder: Path) -> float:
+    """When the hub signed what we kept, unless the root has taken that key out of use since."""
+    try:
+        known = msgspec.json.decode((folder / _SIGNED_TIME).read_bytes(), type=_SignedTime)
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        return 0.0
+    return known.signed_s if known.keyids == _timestamp_keys(_newest_root(folder)) else 0.0
+
+
+def _newest_root(folder: Path) -> Path:
+    roots = [p for p in (folder / "metadata" / _ROOTS).glob("*") if _ROOT_NAME.fullmatch(p.name)]
+    return max(roots, key=lambda p: int(p.name.split(".", maxsplit=1)[0]), default=folder / "root.json")
+
+
+def _timestamp_keys(root: Path) -> list[str]:
+    try:
+        return sorted(Metadata[Root].from_file(str(root)).signed.roles[Timestamp.type].keyids)
+    except (exceptions.StorageError, exceptions.RepositoryError):
+        return []
+
+
+def _keep_signed_floor(folder: Path, timestamp: Timestamp) -> float:
+    """Note when the timestamp, verified by now, says that it was signed. It never says later than it expires."""
+    said = timestamp.unrecognized_fields.get(SIGNED_TIME)
+    if not isinstance(said, int) or isinstance(said, bool) or not 0 <= said < timestamp.expires.timestamp():
+        return 0.0
+    before = _signed_floor(folder)
+    if said > before:
+        known = _SignedTime(signed_s=float(said), keyids=_timestamp_keys(_newest_root(folder)))
+        _write_atomic(folder / _SIGNED_TIME, msgspec.json.encode(known))
+    return max(before, float(said))
+
+
 def _write_floor(folder: Path, now_s: float) -> None:
     if now_s >= _read_floor(folder) + FLOOR_STEP_S:
         _write_atomic(folder / "time_floor", str(int(now_s)).encode())
@@ -352,12 +436,13 @@ def _answer(question: AnyQuestion, trust: Trust) -> Answer:
     match question:
         case WantQuestion():
             signed = verify_envelope(trust, question.envelope, "want")
-            check_want(_decode_signed(_decode_want, signed, "want"), question.gateway, question.last_seq, trust.now_s)
+            body = _decode_signed(_decode_want, signed, "want")
+            check_want(body, question.gateway, question.last_seq, trust.now_s, trust.valid_until_s)
             return Answer(signed=signed)
         case CommandQuestion():
             signed = verify_envelope(trust, question.envelope, "command")
-            body = _decode_signed(decode_command, signed, "command")
-            _check_addressee(body, question.gateway, trust.now_s, "command")
+            command = _decode_signed(decode_command, signed, "command")
+            _check_addressee(command, question.gateway, trust.now_s, "command")
             return Answer(signed=signed)
         case BundleQuestion():
             target = find_target(trust, question.wanted)

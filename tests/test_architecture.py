@@ -27,7 +27,7 @@ ONLY_IN = {
     "uvicorn": ["cloud_hub/api/"],
     "matplotlib": ["cloud_hub/report/"],
     "amqtt": ["cloud_hub/broker/"],
-    "tuf": ["cloud_hub/trust/", "edge_agent/trust_worker.py"],
+    "tuf": ["cloud_hub/trust/", "edge_agent/trust_worker.py", "edge_agent/conformance.py"],
     "securesystemslib": ["cloud_hub/trust/", "edge_agent/trust_worker.py"],
     "cryptography": ["cloud_hub/identity/", "cloud_hub/trust/", "edge_agent/identity_worker.py"],
     "paho": ["cloud_hub/transport.py", "edge_agent/transport.py", "firmware_sim/link.py"],

@@ -28,15 +28,17 @@ def want(
     not_before: Annotated[str, typer.Option("--not-before", help="ISO 8601, UTC unless it says otherwise.")] = "",
     jitter: Annotated[str, typer.Option(help="Spread fetching over this time: 90s, 15m, 12h.")] = "0",
     expires: Annotated[str, typer.Option(help="How long the want may be followed: 12h, 30d.")] = "30d",
+    *,
+    resign: Annotated[bool, typer.Option("--resign", help="Issue anew what is wanted: after a new director.")] = False,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = None,
 ) -> None:
     """Want a bundle on gateways; their other slots stay as they are."""
     from cloud_hub.delivery.want import When, build_want, send_want
-    from cloud_hub.errors import GateError
+    from cloud_hub.errors import GateError, NotFoundError
 
-    if not bundle and not remove:
-        raise typer.BadParameter("expected --bundle or --remove", param_hint="--bundle")
+    if not bundle and not remove and not resign:
+        raise typer.BadParameter("expected --bundle, --remove or --resign", param_hint="--bundle")
     now_s = time.time()
     start = moment_of(not_before, "--not-before") if not_before else 0
     when = When(int(max(now_s, start)) + seconds_of(expires, "--expires"), start, seconds_of(jitter, "--jitter"))
@@ -48,6 +50,8 @@ def want(
                 raise GateError(f"bundle {record.target}: it is for the slot {record.slot}, not {slot}")
         changes = dict.fromkeys(remove or [], None) | {record.slot: record for record in records}
         for gateway in gateways:
+            if not changes and registry.current_want(gateway) is None:
+                raise NotFoundError(f"want for {gateway}: none was issued that could be signed anew")
             body = build_want(gateway, changes, registry, now_s, when)
             send_want(body, hub.repository, registry, hub.link)
             slots = {wanted.slot: wanted.sha256 for wanted in body.bundles}

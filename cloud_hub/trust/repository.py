@@ -8,26 +8,23 @@ behind before it is overwritten by the next change.
 The role `director` is delegated by `targets` for the paths `wants/*`. Its key signs wants and commands, which travel
 outside the metadata, so the role has no metadata file of its own: nothing that a stolen director key signs can name
 a new target, it can only choose among those that `targets` has signed.
+
+The message to the gateways carries the newest roots, oldest dropped first, as far as half of its bounds: a gateway that
+slept through some of them walks from root to root. One that slept through more needs a newer root by hand.
 """
 
 from __future__ import annotations
 
 import logging
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 from securesystemslib.signer import CryptoSigner, Key
-from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (
-    DelegatedRole,
-    Delegations,
     Metadata,
-    MetaFile,
     Root,
     Snapshot,
     TargetFile,
@@ -36,12 +33,29 @@ from tuf.api.metadata import (
 )
 
 from cloud_hub.errors import GateError, KeysError, NotFoundError
+from cloud_hub.trust.documents import (
+    DAY_S,
+    DIRECTOR,
+    Expiry,
+    S,
+    check_next,
+    check_signed,
+    director_of,
+    expires_at,
+    is_signed,
+    meta_of,
+    name_director,
+    parse,
+    role_file,
+    target_of,
+)
 from cloud_hub.trust.files import locked, write_atomic
-from models.bundle.archive import SUFFIX
 from models.bundle.manifest import Manifest
 from models.bundle.metadata import encode_metadata
 from models.contract.messages import (
     MAX_ENVELOPE_BYTES,
+    MAX_METADATA_BYTES,
+    MAX_METADATA_INFLATED_BYTES,
     CommandBody,
     Envelope,
     Signature,
@@ -54,26 +68,12 @@ from models.errors import MessageError
 
 logger = logging.getLogger(__name__)
 
-DIRECTOR = "director"
 ONLINE_ROLES = (Timestamp.type, Snapshot.type, Targets.type, DIRECTOR)
-RESERVED_SLOT = "wants"
-_DAY_S = 86_400
-
-S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
-
-
-@dataclass(frozen=True, slots=True)
-class Expiry:
-    """How long what is signed stays valid, in days. All but the root is signed anew at half of it by `refresh`."""
-
-    timestamp_days: float = 7
-    snapshot_days: float = 30
-    targets_days: float = 365
-    root_days: float = 3650
-
-    def of(self, role: str) -> float:
-        """Days for a role."""
-        return float(getattr(self, f"{role}_days"))
+SIGNED_TIME = "signed_s"
+"""A field of ours in the timestamp: when it was signed, seconds since 1970. It is never earlier, say gateways."""
+MAX_ROOTS = 64
+# What only people can renew is worth a warning in the last quarter of its life, and not earlier than these days.
+_CONCERN, _CONCERN_DAYS = 0.25, 60.0
 
 
 class Signers(ABC):
@@ -83,20 +83,17 @@ class Signers(ABC):
     def __getitem__(self, role: str) -> CryptoSigner:
         """The signer of a role. Raises: KeysError."""
 
+    @abstractmethod
+    def staged(self, role: str) -> CryptoSigner | None:
+        """The signer that is to replace it, once the root (or, for the director, targets) names its key."""
 
-def expires_at(now_s: float, days: float) -> datetime:
-    """The moment `days` after `now_s`, in whole seconds as TUF wants it."""
-    return datetime.fromtimestamp(int(now_s + days * _DAY_S), UTC)
+    @abstractmethod
+    def promote(self, role: str) -> None:
+        """Let the staged signer take the place of the other for good."""
 
-
-def role_file(role: str, version: int | None = None) -> str:
-    """The name of a role's file; `timestamp` alone has no version in it."""
-    return f"{role}.json" if version is None else f"{version}.{role}.json"
-
-
-def target_path(manifest: Manifest, sha256: str) -> str:
-    """The TUF target path of a bundle: slot, version, and enough of the digest to tell rebuilds apart."""
-    return f"{manifest.slot}/{manifest.version}-{sha256[:8]}{SUFFIX}"
+    @abstractmethod
+    def online(self, role: str) -> bool:
+        """Whether this machine can sign for the role."""
 
 
 class Repository:
@@ -120,9 +117,38 @@ class Repository:
         with locked(self._folder):
             send(self.metadata_bundle())
 
-    def root_expires_s(self) -> float:
-        """When the root expires; only the offline keys can renew it."""
-        return self._root().signed.expires.timestamp()
+    def root(self) -> Metadata[Root]:
+        """The newest root. Raises: KeysError."""
+        return self._load(Root, self._root_names()[-1])
+
+    def roles(self) -> dict[str, Metadata[Timestamp] | Metadata[Snapshot] | Metadata[Targets] | Metadata[Root]]:
+        """What is current, by role. Raises: KeysError."""
+        return {
+            Root.type: self.root(),
+            Targets.type: self.targets_metadata(),
+            Snapshot.type: self._snapshot(),
+            Timestamp.type: self._timestamp(),
+        }
+
+    def online(self, role: str) -> bool:
+        """Whether this machine can sign for the role; the root's keys are never here."""
+        return role != Root.type and self._signers.online(role)
+
+    def roots_on_the_way(self) -> tuple[int, int]:
+        """Oldest and newest version of the root in the message to the gateways."""
+        names = self._travelling_roots({name: self._read(name) for name in self._root_names()})
+        versions = [int(name.split(".", maxsplit=1)[0]) for name in names]
+        return min(versions), max(versions)
+
+    def concerns(self, now_s: float) -> list[str]:
+        """What people must renew soon, as no key here can: the root, and targets when they are signed elsewhere."""
+        found = []
+        for role, metadata in self.roles().items():
+            left_s = metadata.signed.expires.timestamp() - now_s
+            if not self.online(role) and left_s < min(self._expiry.of(role) * _CONCERN, _CONCERN_DAYS) * DAY_S:
+                say = f"expires in {left_s / DAY_S:.0f} days" if left_s > 0 else "has expired, no gateway can install"
+                found.append(f"{role} {say}; renew it with `cloud-hub keys export {role}`, `sign` and `import`")
+        return found
 
     def sign_want(self, body: WantBody) -> bytes:
         """A want as it goes to the gateway. Raises: KeysError; MessageError: no gateway would read it."""
@@ -138,19 +164,14 @@ class Repository:
 
     def targets(self) -> dict[str, TargetFile]:
         """The bundles that are signed for, by target path."""
-        return dict(self._targets().signed.targets)
+        return dict(self.targets_metadata().signed.targets)
 
     # ------------------------------------------------------------------------------------------------- changes
 
     def create(self, director: Key, now_s: float) -> None:
         """Sign the first, empty targets, snapshot and timestamp. The root must be there."""
-        role = DelegatedRole(DIRECTOR, [director.keyid], 1, terminating=True, paths=[f"{RESERVED_SLOT}/*"])
-        delegations = Delegations({director.keyid: director}, {DIRECTOR: role})
-        targets, snapshot, timestamp = (
-            Metadata(Targets(delegations=delegations)),
-            Metadata(Snapshot()),
-            Metadata(Timestamp()),
-        )
+        targets, snapshot, timestamp = Metadata(Targets()), Metadata(Snapshot()), Metadata(Timestamp())
+        name_director(targets.signed, director)
         for signed in (targets.signed, snapshot.signed, timestamp.signed):
             signed.version = 0  # signing makes it 1
         self._commit(now_s, timestamp, snapshot, targets)
@@ -161,17 +182,15 @@ class Repository:
         Returns: its target path.
         Raises:  GateError: the slot's name is reserved, the path is taken by another file, or no room is left.
         """
-        if manifest.slot == RESERVED_SLOT:
-            raise GateError(f"slot {manifest.slot!r}: this name is reserved; choose another slot")
-        path = target_path(manifest, sha256)
-        target = TargetFile(length, {"sha256": sha256}, path, {"custom": _facts(manifest)})
+        path, target = target_of(manifest, sha256, length)
         with locked(self._folder):
-            targets = self._targets()
+            targets = self.targets_metadata()
             known = targets.signed.targets.get(path)
             if known == target:
                 return path
             if known is not None:
                 raise GateError(f"target {path}: taken by {known.hashes}, {known.length} bytes; choose another version")
+            self._needs_targets_key(f"--add FILE with {path}")
             targets.signed.targets[path] = target
             self._commit(now_s, self._timestamp(), self._snapshot(), targets)
         logger.info("signed for %s (%s, %d bytes)", path, sha256, length)
@@ -180,29 +199,95 @@ class Repository:
     def remove_bundle(self, path: str, now_s: float) -> None:
         """No longer sign for a bundle; gateways that run it go on, none can install it. Raises: NotFoundError."""
         with locked(self._folder):
-            targets = self._targets()
+            targets = self.targets_metadata()
             if targets.signed.targets.pop(path, None) is None:
                 raise NotFoundError(f"target {path}: not in the repository")
+            self._needs_targets_key(f"--remove {path}")
             self._commit(now_s, self._timestamp(), self._snapshot(), targets)
         logger.info("no longer signing for %s", path)
 
     def refresh(self, now_s: float) -> tuple[str, ...]:
-        """Sign anew what is past half of its life.
+        """Sign anew what is past half of its life, or not signed by the key that the root names for it (a change of
+        keys that was cut short). What is signed elsewhere is left alone: see `concerns`.
 
         Returns: the roles that were signed; empty when nothing was due.
         """
         with locked(self._folder):
-            timestamp, snapshot, targets = self._timestamp(), self._snapshot(), self._targets()
-            due_targets = targets if self._due(targets.signed, now_s) else None
-            due_snapshot = snapshot if due_targets or self._due(snapshot.signed, now_s) else None
-            if due_snapshot is None and not self._due(timestamp.signed, now_s):
+            timestamp, snapshot, targets = self._timestamp(), self._snapshot(), self.targets_metadata()
+            due_targets = targets if self.online(Targets.type) and self._due(targets, now_s) else None
+            due_snapshot = snapshot if due_targets or self._due(snapshot, now_s) else None
+            if due_snapshot is None and not self._due(timestamp, now_s):
                 return ()
             signed = self._commit(now_s, timestamp, due_snapshot, due_targets)
         logger.info("signed anew: %s", ", ".join(signed))
         return signed
 
-    def _due(self, signed: Timestamp | Snapshot | Targets, now_s: float) -> bool:
-        return signed.expires.timestamp() - now_s < self._expiry.of(signed.type) * _DAY_S / 2
+    def adopt(
+        self, root: Metadata[Root] | None, targets: Metadata[Targets] | None, now_s: float
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Take a root, targets, or both that were signed elsewhere, and sign what follows from them.
+
+        Nothing is written unless all of it verifies. Keys that were staged and are named now take their places.
+
+        Returns: the roles that were signed here, and those whose keys changed.
+        Raises:  KeysError: not the next version, not enough signatures, expired, or what follows cannot be signed here.
+        """
+        with locked(self._folder):
+            before = self.root()
+            if root is not None:
+                check_next(root, before.signed.version, now_s)
+                check_signed(before.signed, Root.type, root)
+                check_signed(root.signed, Root.type, root)
+            trusted = root or before
+            files = {} if root is None else {role_file(Root.type, root.signed.version): root.to_bytes()}
+            current = self.targets_metadata()
+            if targets is not None:
+                check_next(targets, current.signed.version, now_s)
+                check_signed(trusted.signed, Targets.type, targets)
+                director_of(targets)
+            elif not is_signed(trusted.signed, current) and not self.online(Targets.type):
+                raise KeysError("targets: not signed by the key that this root names; import both files at once")
+            signed = self._commit(
+                now_s, self._timestamp(), self._snapshot(),
+                current if targets is None and not is_signed(trusted.signed, current) else None,
+                root=trusted, files=files, ready=targets,
+            )  # fmt: skip
+            changed = self._promote(trusted, targets or self.targets_metadata())
+        logger.info("adopted %s; signed: %s", ", ".join(files) or "targets", ", ".join(signed))
+        return signed, changed
+
+    def change_director(self, key: Key, now_s: float) -> tuple[str, ...]:
+        """Let targets name another key for the director, here. Raises: KeysError: targets are signed elsewhere."""
+        with locked(self._folder):
+            self._needs_targets_key("--director FILE")
+            targets = self.targets_metadata()
+            name_director(targets.signed, key)
+            signed = self._commit(now_s, self._timestamp(), self._snapshot(), targets)
+            self._promote(self.root(), targets)
+        return signed
+
+    def _promote(self, root: Metadata[Root], targets: Metadata[Targets]) -> tuple[str, ...]:
+        named = {role: root.signed.roles[role].keyids for role in (Timestamp.type, Snapshot.type, Targets.type)}
+        named[DIRECTOR] = director_of(targets).keyids
+        changed = []
+        for role, keyids in named.items():
+            staged = self._signers.staged(role)
+            if staged is not None and staged.public_key.keyid in keyids:
+                self._signers.promote(role)
+                changed.append(role)
+        return tuple(changed)
+
+    def _needs_targets_key(self, option: str) -> None:
+        if not self.online(Targets.type):
+            raise KeysError(
+                f"targets: their key is not on this machine; use `cloud-hub keys export targets {option}`, "
+                "sign the file where the key is, then `cloud-hub keys import`"
+            )
+
+    def _due(self, metadata: Metadata[Timestamp] | Metadata[Snapshot] | Metadata[Targets], now_s: float) -> bool:
+        signed = metadata.signed
+        old = signed.expires.timestamp() - now_s < self._expiry.of(signed.type) * DAY_S / 2
+        return old or not is_signed(self.root().signed, metadata)
 
     def _commit(
         self,
@@ -210,25 +295,39 @@ class Repository:
         timestamp: Metadata[Timestamp],
         snapshot: Metadata[Snapshot] | None,
         targets: Metadata[Targets] | None,
+        *,
+        root: Metadata[Root] | None = None,
+        files: dict[str, bytes] | None = None,
+        ready: Metadata[Targets] | None = None,
     ) -> tuple[str, ...]:
-        """Sign the given roles as their next versions, inner ones first, and write them; nothing when one fails."""
-        root = self._root()
-        files: dict[str, bytes] = {}
+        """Sign the given roles as their next versions, inner ones first, and write them; nothing when one fails.
+
+        `root`, with its file in `files`, and `ready`, the targets, are signed already.
+        """
+        root = root or self.root()
+        files = files or {}
         signed = []
+        if ready is not None and snapshot is not None:
+            data = ready.to_bytes()
+            snapshot.signed.meta[role_file(Targets.type)] = meta_of(ready, data)
+            files[role_file(Targets.type, ready.signed.version)] = data
         if targets is not None and snapshot is not None:
             data = self._sign(targets, root, now_s)
-            snapshot.signed.meta[role_file(Targets.type)] = _meta(targets, data)
+            snapshot.signed.meta[role_file(Targets.type)] = meta_of(targets, data)
             files[role_file(Targets.type, targets.signed.version)] = data
             signed.append(Targets.type)
         if snapshot is not None:
             data = self._sign(snapshot, root, now_s)
-            timestamp.signed.snapshot_meta = _meta(snapshot, data)
+            timestamp.signed.snapshot_meta = meta_of(snapshot, data)
             files[role_file(Snapshot.type, snapshot.signed.version)] = data
             signed.append(Snapshot.type)
         files[role_file(Timestamp.type)] = self._sign(timestamp, root, now_s)
         self._bundle(files)
         for name, data in files.items():
             write_atomic(self._folder / name, data)
+        handed_out = self._folder / role_file(Root.type)
+        if not handed_out.exists() or handed_out.read_bytes() != root.to_bytes():
+            write_atomic(handed_out, root.to_bytes())
         return (*signed, Timestamp.type)
 
     def _sign(
@@ -237,18 +336,22 @@ class Repository:
         signed = metadata.signed
         signed.version += 1
         signed.expires = expires_at(now_s, self._expiry.of(signed.type))
-        metadata.sign(self._signers[signed.type])
-        try:
-            root.signed.verify_delegate(signed.type, metadata.signed_bytes, metadata.signatures)
-        except RepositoryError as error:
-            raise KeysError(f"{signed.type}: the root does not name the key that the hub has for it") from error
+        if isinstance(signed, Timestamp):
+            signed.unrecognized_fields[SIGNED_TIME] = int(now_s)
+        metadata.sign(self._signer(signed.type, root.signed.roles[signed.type].keyids))
+        if not is_signed(root.signed, metadata):
+            raise KeysError(f"{signed.type}: the root does not name the key that the hub has for it")
         return metadata.to_bytes()
 
+    def _signer(self, role: str, keyids: list[str]) -> CryptoSigner:
+        """The one whose key is named; while keys are being replaced there are two."""
+        staged = self._signers.staged(role)
+        return staged if staged is not None and staged.public_key.keyid in keyids else self._signers[role]
+
     def _envelope(self, body: bytes) -> bytes:
-        signer = self._signers[DIRECTOR]
-        delegations = self._targets().signed.delegations
-        role = delegations.roles.get(DIRECTOR) if delegations is not None and delegations.roles is not None else None
-        if role is None or signer.public_key.keyid not in role.keyids:
+        named = director_of(self.targets_metadata()).keyids
+        signer = self._signer(DIRECTOR, named)
+        if signer.public_key.keyid not in named:
             raise KeysError(f"{DIRECTOR}: the repository does not name the key that the hub has for it")
         signature = signer.sign(body)
         envelope = encode(Envelope(msgspec.Raw(body), [Signature(signature.keyid, signature.signature)]))
@@ -260,18 +363,31 @@ class Repository:
 
     def _bundle(self, changed: Mapping[str, bytes]) -> bytes:
         """The metadata message as it would be with these files, to know before a change whether it still fits."""
-        files = {name: self._read(name) for name in self._root_names()}
+        roots = {name: self._read(name) for name in self._root_names()}
+        roots |= {name: data for name, data in changed.items() if name.endswith(f".{role_file(Root.type)}")}
+        files = {name: roots[name] for name in self._travelling_roots(roots)}
         timestamp = changed.get(role_file(Timestamp.type)) or self._read(role_file(Timestamp.type))
         files[role_file(Timestamp.type)] = timestamp
-        name = role_file(Snapshot.type, _parse(Timestamp, timestamp, "timestamp").signed.snapshot_meta.version)
+        name = role_file(Snapshot.type, parse(Timestamp, timestamp, "timestamp").signed.snapshot_meta.version)
         files[name] = changed.get(name) or self._read(name)
-        meta = _parse(Snapshot, files[name], name).signed.meta
+        meta = parse(Snapshot, files[name], name).signed.meta
         name = role_file(Targets.type, meta[role_file(Targets.type)].version)
         files[name] = changed.get(name) or self._read(name)
         try:
             return encode_metadata(files)
         except MessageError as error:
             raise GateError(f"the repository has no room for more: {error}; remove old bundles first") from error
+
+    @staticmethod
+    def _travelling_roots(roots: Mapping[str, bytes]) -> list[str]:
+        """The newest roots, as many as take no more than half of the message. The newest two always."""
+        names = sorted(roots, key=lambda name: int(name.split(".", maxsplit=1)[0]))[-MAX_ROOTS:]
+        while len(names) > 2:
+            data = b"".join(roots[name] for name in names)
+            if 2 * len(data) <= MAX_METADATA_INFLATED_BYTES and 2 * len(zlib.compress(data, 9)) <= MAX_METADATA_BYTES:
+                break
+            names = names[1:]
+        return names
 
     def _root_names(self) -> list[str]:
         names: list[str] = []
@@ -281,53 +397,22 @@ class Repository:
             raise KeysError(f"{self._folder}: expected 1.root.json; `cloud-hub keys init` makes a repository")
         return names
 
-    def _root(self) -> Metadata[Root]:
-        return self._load(Root, self._root_names()[-1])
-
     def _timestamp(self) -> Metadata[Timestamp]:
         return self._load(Timestamp, role_file(Timestamp.type))
 
     def _snapshot(self) -> Metadata[Snapshot]:
         return self._load(Snapshot, role_file(Snapshot.type, self._timestamp().signed.snapshot_meta.version))
 
-    def _targets(self) -> Metadata[Targets]:
+    def targets_metadata(self) -> Metadata[Targets]:
+        """The current targets. Raises: KeysError."""
         version = self._snapshot().signed.meta[role_file(Targets.type)].version
         return self._load(Targets, role_file(Targets.type, version))
 
     def _load(self, kind: type[S], name: str) -> Metadata[S]:
-        return _parse(kind, self._read(name), str(self._folder / name))
+        return parse(kind, self._read(name), str(self._folder / name))
 
     def _read(self, name: str) -> bytes:
         try:
             return (self._folder / name).read_bytes()
         except OSError as error:
             raise KeysError(f"{self._folder / name}: the repository is not whole: {error}") from error
-
-
-def _parse(kind: type[S], data: bytes, where: str) -> Metadata[S]:
-    try:
-        metadata = Metadata[S].from_bytes(data)
-    except RepositoryError as error:
-        raise KeysError(f"{where}: not TUF metadata: {error}") from error
-    if not isinstance(metadata.signed, kind):
-        raise KeysError(f"{where}: expected {kind.type} metadata, got {metadata.signed.type}")
-    return metadata
-
-
-def _meta(metadata: Metadata[Snapshot] | Metadata[Targets], data: bytes) -> MetaFile:
-    return MetaFile.from_data(metadata.signed.version, data, ["sha256"])
-
-
-def _facts(manifest: Manifest) -> dict[str, int | str]:
-    """What a gateway or a rollout may want to know before it fetches. TUF's canonical JSON has no floats."""
-    return {
-        "slot": manifest.slot,
-        "version": manifest.version,
-        "family": manifest.family,
-        "format": manifest.schema,
-        "features": manifest.features.version,
-        "axes": len(manifest.input.axes),
-        "window": manifest.input.window,
-        "hop": manifest.input.hop,
-        "rate_mhz": round(manifest.input.rate_hz * 1000),
-    }

@@ -283,7 +283,7 @@ def test_director_cannot_vouch_for_a_target_of_its_own(fleet: Fleet, slot: str):
     """Even with the snapshot and timestamp keys, so that its metadata file is part of the whole."""
     from tuf.api.metadata import Metadata, MetaFile, TargetFile, Targets
 
-    from cloud_hub.trust.repository import DIRECTOR
+    from cloud_hub.trust.documents import DIRECTOR
 
     path = "wants/1.0.0-00000000.mwb"
     own = Metadata(Targets(expires=fleet_expiry(fleet)))

@@ -10,8 +10,9 @@ import msgspec
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile
 
+from cloud_hub.trust.documents import Expiry
 from cloud_hub.trust.keys import create_repository, load_signer, open_repository
-from cloud_hub.trust.repository import Expiry, Repository
+from cloud_hub.trust.repository import Repository
 from edge_agent.trust import TrustStore
 from edge_agent.trust_messages import Answer, AnyQuestion
 from edge_agent.trust_worker import answer

@@ -1,0 +1,1 @@
+"""Every decoder that reads from the network, under random and mutated bytes."""
