@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -136,15 +135,16 @@ def _enrol(config: Config) -> None:
 
     Raises: StorageError: it is named and cannot be read, or none is there at all.
     """
+    from edge_agent.storage import write_atomically
+
     kept = config.gateway.state_dir / "root.json"
     if kept.exists() or config.trust_root is None:
         return
-    temporary = kept.with_name(".tmp-root.json")
     try:
-        shutil.copyfile(config.trust_root, temporary)
-        temporary.replace(kept)
+        root = config.trust_root.read_bytes()
     except OSError as error:
         raise StorageError(f"{config.trust_root}: the root of trust cannot be read: {error.strerror}") from error
+    write_atomically(kept, root)  # half a root would be kept for ever, and every want refused
 
 
 def _selftest(options: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from cloud_hub.delivery.blocks import BlockDesk
 from edge_agent.agent import Agent, Clock
 from edge_agent.config import (
     BrokerSettings,
@@ -345,7 +345,7 @@ class Site:
         )
         self.agent = Agent(
             self.settings, self.transport, self.trust, runtime(), self.worker, boot_id=f"{self.boots:016x}",
-            clock=self.time.clock(), rng=random.Random(1),
+            clock=self.time.clock(),
         )  # fmt: skip
         self.agent.start()
         return self.agent
@@ -373,6 +373,21 @@ class Site:
         for index, start in enumerate(range(0, len(data), CHUNK_BYTES)):
             topic = topics.topic_of(topics.Chunk(sha256, index))
             self.broker.publish(topic, data[start : start + CHUNK_BYTES], retain=True)
+
+    def answer_requests(self, *bundles: bytes) -> BlockDesk:
+        """From now on the hub answers requests for blocks of these bundles."""
+        published = self.folder.with_name(f"{self.folder.name}-hub")
+        published.mkdir(exist_ok=True)
+        for data in bundles:
+            (published / f"{wanted(data).sha256}.mwb").write_bytes(data)
+        desk = BlockDesk(published)
+
+        def listen(topic: str, payload: bytes) -> None:
+            for to, answer, retain in desk.answer(topic, payload, self.time.now_s):
+                self.broker.publish(to, answer, retain=retain)
+
+        self.broker.listeners.append(listen)
+        return desk
 
     def publish_metadata(self, metadata: bytes = b"metadata-1") -> None:
         self.broker.publish(topics.topic_of(topics.Metadata(FLEET)), metadata, retain=True)

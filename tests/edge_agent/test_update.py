@@ -41,7 +41,7 @@ def test_every_pair_is_a_step_or_a_typed_error_that_changes_nothing(state: State
         after = advance(before, event, candidate=OTHER, want_seq=5)
         assert after.state is TRANSITIONS[state][event]
         assert after.active is not None, "with something active, something stays active"
-        assert after.want_seq == (5 if event is Event.WANTED else 4)
+        assert after.want_seq == (5 if event in {Event.WANTED, Event.AMENDED} else 4)
     else:
         with pytest.raises(UpdateError, match=f"'{event.value}' has no place in state '{state.value}'"):
             advance(before, event, candidate=OTHER, want_seq=5)
