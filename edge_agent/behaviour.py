@@ -35,9 +35,9 @@ def bin_of(score: float) -> int:
 class StoredShadow(Document, frozen=True, kw_only=True):
     """How far a shadow has come, so that a restart does not begin it anew. `scored`: windows by point name."""
 
-    champion: Behaviour
-    candidate: Behaviour
-    scored: dict[str, int]
+    champion: Behaviour | None = None
+    candidate: Behaviour | None = None
+    scored: dict[str, int] = {}
 
 
 class Meter:
@@ -96,9 +96,7 @@ class Meter:
         )
 
     def restore(self, kept: Behaviour, scored: Sequence[int]) -> None:
-        """Go on from what was counted before a restart; what belongs to another bundle is passed over."""
-        if kept.sha256 != self.sha256 or len(kept.scores) != SCORE_BINS:
-            return
+        """Go on from what was counted before a restart."""
         self.windows, self.flagged, self.alarms = kept.windows, kept.flagged, kept.alarms
         self._since_s, self._scores, self.scored = kept.since_s, list(kept.scores), list(scored)
         self._busy_s, self._timed = kept.window_us * kept.windows / 1e6, kept.windows

@@ -371,7 +371,11 @@ class SlotDelivery:
 
     def _begin_shadow(self, loaded: Loaded) -> None:
         self._with_calibration(loaded, self.slot.begin_shadow)
-        kept = self._folder.load_shadow()
+        try:
+            kept = self._folder.load_shadow()
+        except StorageError as error:
+            self._report(f"how far the shadow had come is lost, it begins anew: {error}")
+            return
         if kept is not None:
             self.slot.go_on_with_shadow(kept)
 

@@ -74,10 +74,10 @@ class ChunkFetcher:
         self._quiet_since_s = now_s
         self._early: dict[int, bytes] = {}
         self._next = self._resume()
+        self._repairing = repair and self._next >= self.chunks
         self._paid = self._next  # chunks below it may be asked for
         self._direct = False
         self._asked: tuple[GetBody, float] | None = None
-        self._repairing = repair and self.complete
         self._bad: dict[int, bytes] | None = None  # block -> its digest, as the hub says
         self.refill(now_s)
 

@@ -17,7 +17,7 @@ from edge_agent.config import PointSettings
 from edge_agent.errors import RuntimeLoadError
 from edge_agent.trends import TrendAccumulator
 from edge_agent.watch import Loaded, Tick, Watch
-from models.contract.messages import Behaviour, Diagnosis, Evidence, PointState, TrendRow
+from models.contract.messages import SCORE_BINS, Behaviour, Diagnosis, Evidence, PointState, TrendRow
 from models.errors import SignalError
 from models.signal.arrays import F32
 from models.signal.diagnose import diagnose
@@ -161,9 +161,13 @@ class Slot:
     def go_on_with_shadow(self, kept: StoredShadow) -> None:
         """Take up a shadow where it was before a restart; of other bundles than these, nothing is taken."""
         scored = [kept.scored.get(name, 0) for name in self.names]
-        if (kept.champion.sha256, kept.candidate.sha256) == (self._meter.sha256, self._candidate_meter.sha256):
-            self._meter.restore(kept.champion, scored)
-            self._candidate_meter.restore(kept.candidate, scored)
+        pairs = ((self._meter, kept.champion), (self._candidate_meter, kept.candidate))
+        for meter, before in pairs:
+            if before is None or before.sha256 != meter.sha256 or len(before.scores) != SCORE_BINS:
+                return
+        for meter, before in pairs:
+            if before is not None:
+                meter.restore(before, scored)
 
     # ---------------------------------------------------------------------------------------------- samples
 

@@ -114,7 +114,7 @@ class BlockDesk:
         self._gateways[gateway] = allowance
         if (
             len(self._gateways) > _MAX_KNOWN
-        ):  # the one that has been quiet for longest; it comes back with a full bucket
+        ):  # the one quiet for longest goes
             self._gateways.popitem(last=False)
         return allowance.take(size, now_s) and self._all.take(size, now_s)
 

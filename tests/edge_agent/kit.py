@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from cloud_hub.delivery.blocks import BlockDesk
+from edge_agent import storage
 from edge_agent.agent import Agent, Clock
 from edge_agent.config import (
     BrokerSettings,
@@ -270,9 +271,9 @@ class FakeTrust:
         if self.refuse_bundle is not None:
             raise TrustError(self.refuse_bundle, f"bundle: refused for {self.refuse_bundle}")
         if read_bundle_digest(part) != wanted.sha256:
-            part.unlink()
+            storage.remove([part])
             raise TrustError("target_digest", f"bundle: expected SHA-256 {wanted.sha256}")
-        part.rename(destination)
+        storage.move_durably(part, destination)
 
 
 def read_bundle_digest(path: Path) -> str:
@@ -327,6 +328,7 @@ class Site:
     worker: InlineWorker = field(default_factory=InlineWorker)
     time: FakeClock = field(default_factory=FakeClock)
     node: Node = field(default_factory=Node)
+    runtime: Runtime = field(default_factory=runtime)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(11))
     agent: Agent = field(init=False)
     transport: FakeTransport = field(init=False)
@@ -344,7 +346,7 @@ class Site:
             f"mw/1/n/{GATEWAY}/", (topics.topic_of(topics.State(GATEWAY)), encode(will))
         )
         self.agent = Agent(
-            self.settings, self.transport, self.trust, runtime(), self.worker, boot_id=f"{self.boots:016x}",
+            self.settings, self.transport, self.trust, self.runtime, self.worker, boot_id=f"{self.boots:016x}",
             clock=self.time.clock(),
         )  # fmt: skip
         self.agent.start()
