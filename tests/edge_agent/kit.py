@@ -370,9 +370,10 @@ class Site:
             self.broker.publish(node.topic, node.frame(make(WINDOW, self.rng)))
             self.run(1, WINDOW / RATE_HZ + 0.05)
 
-    def publish_bundle(self, data: bytes) -> None:
+    def publish_bundle(self, data: bytes, chunks: int | None = None) -> None:
+        """All chunks, or only so many."""
         sha256 = wanted(data).sha256
-        for index, start in enumerate(range(0, len(data), CHUNK_BYTES)):
+        for index, start in list(enumerate(range(0, len(data), CHUNK_BYTES)))[:chunks]:
             topic = topics.topic_of(topics.Chunk(sha256, index))
             self.broker.publish(topic, data[start : start + CHUNK_BYTES], retain=True)
 

@@ -57,22 +57,22 @@ def bundle(version: int, *, wrong: bool = False) -> bytes:
     made = msgspec.structs.replace(
         manifest(f"{version}.0.0"),
         network=NetworkSpec(input=size, output=size),
-        calibration=CalibrationSpec(windows=4, z=6.0, min_spread=0.2),
+        calibration=CalibrationSpec(windows=8, z=6.0, min_spread=0.2),
     )
     model = model_of(version)
     scorer = Scorer(made, OwnRuntime().load(model, made.network, "made"))
     windows = healthy(WINDOW * 2, np.random.default_rng(5)).reshape(2, WINDOW, 1)
     features = FeatureExtractor(made.features, made.input)(windows)
     scores = scorer.score(features).raw * (2.0 if wrong else 1.0)
-    padding = np.random.default_rng(version).bytes(2 * CHUNK_BYTES)
     members = {
-        MODEL: model, **golden_members(windows, features, scores), EVALUATION: b"{}", CARD: padding, SBOM: b"{}",
+        MODEL: model, **golden_members(windows, features, scores), EVALUATION: b"{}", CARD: b"# Card", SBOM: b"{}",
     }  # fmt: skip
     return pack_bundle(made, members)
 
 
+@functools.cache
 def model_of(version: int) -> bytes:
-    return b"gain 0.50 version %d" % version
+    return b"gain 0.50 " + np.random.default_rng(version).bytes(2 * CHUNK_BYTES)
 
 
 def want(version: int, **conditions: object) -> WantedBundle:
@@ -127,7 +127,7 @@ class Gateway(Site):
         for version in versions:
             data = bundle(version)
             self.hub.append(data)
-            self.publish_bundle(data if first_chunks is None else data[: first_chunks * CHUNK_BYTES])
+            self.publish_bundle(data, first_chunks)
 
     def forget_chunks(self) -> None:
         self.broker.retained = {t: p for t, p in self.broker.retained.items() if "/b/" not in t}
