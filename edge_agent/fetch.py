@@ -220,17 +220,25 @@ class ChunkFetcher:
         return True
 
     def _accept_digests(self, data: bytes, now_s: float) -> bool:
-        """Find the bad blocks. When there is none, these are not the digests of the wanted file: all of it again."""
+        """Find the bad blocks. There may be none left: the repair was done, and then the power went. When there is none
+        and the file is wrong all the same, these are not the digests of the wanted file: all of it again.
+        """
         if not self._repairing or self._bad is not None:
             return False
         if len(data) != self.chunks * DIGEST_BYTES:
             self.refused_chunks += 1
             return False
         said = [data[at : at + DIGEST_BYTES] for at in range(0, len(data), DIGEST_BYTES)]
+        bad, whole = {}, hashlib.sha256()
         with self.part.open("rb") as file:
-            bad = {index: digest for index, digest in enumerate(said) if _digest(file.read(CHUNK_BYTES)) != digest}
-        if bad:
+            for index, digest in enumerate(said):
+                block = file.read(CHUNK_BYTES)
+                whole.update(block)
+                if _digest(block) != digest:
+                    bad[index] = digest
+        if bad or whole.hexdigest() == self.wanted.sha256:
             self._bad = bad
+            storage.flush_file(self.part)
         else:
             self.start_over(now_s)
         self._progress(now_s)
