@@ -26,6 +26,7 @@ from edge_agent.outbox import Outbox
 from edge_agent.reporting import Reporter
 from edge_agent.runtime import Runtime
 from edge_agent.slot import Slot, SlotEvent
+from edge_agent.stick import Stick
 from edge_agent.surroundings import Surroundings, Trust
 from edge_agent.update import SlotRecord, State, share_of_jitter
 from edge_agent.uplink import Uplink
@@ -120,6 +121,7 @@ class Agent:
             topics.topic_of(topics.Block(self._gateway)): lambda m: self._fetches.take_block(m, self._clock.now()),
         }
         self._fetches = Fetches(transport, self._gateway, self.deliveries.values())
+        self._stick = Stick(state_dir, self._gateway, self.orders, self.deliveries)
         self._reporter = Reporter(
             config, transport, (self.outbox, self.intake, self.orders, self.deliveries), boot_id=boot_id,
             runtime=runtime.name, counters=self._gather_counters,
@@ -276,6 +278,7 @@ class Agent:
         trusted_s = self.orders.trusted_time(utc_s)
         for delivery in self.deliveries.values():
             self._attempt(delivery.poll, self.orders.metadata, now_s, trusted_s)
+        self._attempt(self._stick.poll, now_s, utc_s)
         self._fetches.poll(now_s)
 
     # ------------------------------------------------------------------------------------------------ orders

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import msgspec
+
 from edge_agent.storage import Document
 from models.bundle.manifest import Budgets
 from models.contract.messages import SCORE_BINS, Behaviour
@@ -37,7 +39,7 @@ class StoredShadow(Document, frozen=True, kw_only=True):
 
     champion: Behaviour | None = None
     candidate: Behaviour | None = None
-    scored: dict[str, int] = {}
+    scored: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Meter:

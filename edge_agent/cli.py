@@ -1,4 +1,7 @@
-"""`edge-agent`: run, check-config, selftest, replay, status. argparse, because a gateway pays for every import."""
+"""`edge-agent`: run, check-config, selftest, install, replay, status.
+
+argparse, because a gateway pays for every import.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("check-config", "check the settings, tell every problem, and do nothing else")
     add("selftest", "check state folder, runtime, installed bundles and broker")
     add("status", "show what the running agent says of itself")
+    install = add("install", "install a bundle from a package file (USB stick), whether the agent runs or not")
+    install.add_argument("file", type=Path, metavar="FILE", help="a package (.mwx) made by cloud-hub export")
+    install.add_argument("--timeout", type=float, default=120.0, metavar="S", help="how long to wait (default: 120 s)")
     replay = add("replay", "run a bundle over a recording and print its verdicts")
     replay.add_argument("file", type=Path, metavar="FILE", help="recorded frames, or samples as .npz or .csv")
     replay.add_argument("--bundle", type=Path, metavar="FILE", help="a bundle file (default: the active one)")
@@ -58,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     commands = {
         "run": _run, "check-config": _check_config, "selftest": _selftest, "status": _status, "replay": _replay,
+        "install": _install,
     }  # fmt: skip
     try:
         sys.exit(commands[options.command](options))
@@ -164,6 +171,15 @@ def _status(options: argparse.Namespace) -> int:
     from edge_agent.status import read_status, render_status
 
     _say(render_status(read_status(_config(options).gateway.state_dir), time.time()))
+    return 0
+
+
+def _install(options: argparse.Namespace) -> int:
+    from edge_agent.hand_install import install_package
+
+    config = _config(options)
+    _enrol(config)
+    _say(install_package(config, options.file, options.timeout))
     return 0
 
 

@@ -37,11 +37,6 @@ class Fetches:
         elif not any(delivery.chunk(*chunk, message.payload, now_s) for delivery in self._deliveries):
             self.counters["ignored.chunk"] += 1
 
-    def offer(self, sha256: str, index: int, payload: bytes, now_s: float) -> None:
-        """A chunk from elsewhere than the broker, if it is one that is missing next."""
-        if (sha256, index) in self._chunk_topics.values():
-            any(delivery.chunk(sha256, index, payload, now_s) for delivery in self._deliveries)
-
     def take_block(self, message: Incoming, now_s: float) -> None:
         """An answer of the hub's."""
         if message.retained:

@@ -89,9 +89,7 @@ class Gateway(Site):
     hub: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.settings = config(
-            self.folder, update=UpdateSettings(confirm_ticks=2, max_starts=MAX_STARTS, stall_s=2.0)
-        )
+        self.settings = config(self.folder, update=UpdateSettings(confirm_ticks=2, max_starts=MAX_STARTS, stall_s=2.0))
         self.runtime = OwnRuntime()  # type: ignore[assignment]
         self.disk = RecordingDisk(self.folder)
         storage.disk = self.disk
@@ -111,6 +109,10 @@ class Gateway(Site):
         if self.lock is not None:
             os.close(self.lock)
             self.lock = None
+
+    def close_outbox(self) -> None:
+        if hasattr(self, "agent"):  # else the power went while it was being made
+            self.agent.outbox.close()
 
     def step(self, make: Callable[..., np.ndarray] = healthy) -> None:
         """One window and one turn of the loop; never is there nothing that watches."""
