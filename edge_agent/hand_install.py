@@ -43,7 +43,7 @@ class NoNetwork:
     def unsubscribe(self, filters: Iterable[str]) -> None:
         """Nothing was."""
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
+    def publish(self, _topic: str, _payload: bytes, **_options: object) -> bool:
         """Never taken."""
         return False
 
@@ -76,9 +76,8 @@ def install_package(config: Config, file: Path, timeout_s: float) -> str:
         os.close(lock)
     answer = read_answer(package)
     if answer is None:
-        raise StorageError(
-            f"{file.name}: no answer within {timeout_s:g} s; it stays in {package.parent} and is tried on"
-        )
+        text = f"{file.name}: no answer within {timeout_s:g} s; it stays in {package.parent}, and is tried on"
+        raise StorageError(text)
     if answer.reason is not None:
         raise TrustError(answer.reason, f"{file.name}: refused ({answer.reason}): {answer.text}")
     return answer.text

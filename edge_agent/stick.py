@@ -1,8 +1,8 @@
-"""Bundles that come on a USB stick: packages (`models.bundle.package`) in the drop folder `incoming/` of the state folder.
+"""Bundles that come on a USB stick: packages (`models.bundle.package`) in the state folder's drop folder `incoming/`.
 
-A package is taken as what the broker would have sent: its metadata and its want go to `Orders`, its bundle is handed out
-in chunks to the fetch that lacks them. So everything is verified as ever, refused for the same reasons, and survives the
-same power cuts; a package stays in the folder until its bundle is settled, and is then replaced by an answer.
+A package is taken as what the broker would have sent: its metadata and its want go to `Orders`, its bundle is handed
+out in chunks to the fetch that lacks them. So all is verified as ever, refused for the same reasons, and survives the
+same power cuts. A package stays in the folder until its bundle is settled, and is then replaced by an answer.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 
 from edge_agent import storage
 from edge_agent.delivery import SlotDelivery
-from edge_agent.errors import TrustError
 from edge_agent.orders import Orders
 from edge_agent.storage import Document, load_document, save_document
 from edge_agent.surroundings import reason_of
 from edge_agent.update import State
 from models.bundle.package import SUFFIX, Package, read_package
+from models.contract.ids import SlotId
 from models.contract.messages import CHUNK_BYTES, WantBody
 from models.errors import BundleFormatError, MillwrightError
 
@@ -67,7 +67,7 @@ class Stick:
         state_dir: Path,
         gateway: str,
         orders: Orders,
-        deliveries: Mapping[str, SlotDelivery],
+        deliveries: Mapping[SlotId, SlotDelivery],
     ) -> None:
         self._folder = state_dir / FOLDER
         self._gateway = gateway
@@ -97,14 +97,15 @@ class Stick:
         self._path = waiting[0]
         try:
             package = read_package(self._path)
-            envelope = package.wants.get(self._gateway)
-            if envelope is None:
-                raise TrustError("want_foreign", f"{self._path.name}: holds no want for gateway {self._gateway}")
         except OSError as error:
             self._answer("storage", f"{self._path}: cannot be read: {error.strerror or error}")
             return
-        except (BundleFormatError, TrustError) as error:
+        except BundleFormatError as error:
             self._answer(reason_of(error), str(error))
+            return
+        envelope = package.wants.get(self._gateway)
+        if envelope is None:
+            self._answer("want_foreign", f"{self._path.name}: holds no want for gateway {self._gateway}")
             return
         log.info("%s: taken from the drop folder", self._path.name)
         self._package, self._sha256 = package, hashlib.sha256(package.bundle).hexdigest()
@@ -129,7 +130,7 @@ class Stick:
     def _settle(self, want: WantBody) -> None:
         """Answer once the slot has come as far as it can without live windows."""
         slot = next(bundle.slot for bundle in want.bundles if bundle.sha256 == self._sha256)
-        delivery = self._deliveries.get(slot)
+        delivery = self._deliveries.get(SlotId(slot))
         if delivery is None:
             self._answer("unknown_slot", f"no point of this gateway names slot {slot}")
             return

@@ -30,7 +30,8 @@ def serve(config: str) -> None:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(2, 1)
             edge_agent.cli.main(["run", "--config", config])
-        print(pid, flush=True)
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
         os.waitpid(pid, 0)
 
 

@@ -143,7 +143,7 @@ def test_it_always_comes_back_with_a_whole_model_and_goes_on(tmp_path: Path, por
             f"seed {SEED}: {killed} kills, found in {dict(sorted((s.value, n) for s, n in found.items()))}, "
             f"running {dict(sorted((str(v), n) for v, n in active.items()))}"
         )
-        print(told)
+        sys.stdout.write(f"{told}\n")
         assert killed >= 200
         assert len(found) >= 5, f"the kills came in too few states: {told}"
         assert len(active) >= 4, f"too few updates came to their end: {told}"

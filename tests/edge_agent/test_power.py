@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -185,7 +186,7 @@ def test_a_power_cut_after_every_call_in_every_scene(tmp_path: Path) -> None:
     distinct = distinct_of(lived.cuts)
     failed = failures(tmp_path, distinct, lived)
     told = f"{len(failed)} of {len(distinct)} distinct of {len(lived.cuts)} cuts after {lived.calls} calls"
-    print(told)
+    sys.stdout.write(f"{told}\n")
     assert not failed, f"{told}:\n" + "\n".join(failed[:60])
     assert len(lived.cuts) > 2500, told
     assert len(distinct) > 500, told
@@ -198,7 +199,7 @@ def test_the_power_goes_again_on_the_way_back(tmp_path: Path) -> None:
     twice = [again for cut in sample if (again := cut_again(tmp_path / "first", cut, rng)) is not None]
     failed = failures(tmp_path, twice, lived)
     told = f"{len(failed)} of {len(twice)} that were cut twice"
-    print(told)
+    sys.stdout.write(f"{told}\n")
     assert not failed, f"{told}:\n" + "\n".join(failed)
     assert len(twice) > 75, told
 
