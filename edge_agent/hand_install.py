@@ -43,7 +43,7 @@ class NoNetwork:
     def unsubscribe(self, filters: Iterable[str]) -> None:
         """Nothing was."""
 
-    def publish(self, _topic: str, _payload: bytes, **_options: object) -> bool:
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:  # noqa: ARG002
         """Never taken."""
         return False
 

@@ -92,6 +92,17 @@ class SqlRegistry:
             pairs = tuple((b.slot, b.sha256) for b in bundles)
             return WantRecord(gateway, want.seq, want.issued_s, want.expires_s, pairs)
 
+    def wanted_digests(self) -> set[str]:
+        """The bundles that the newest want of any gateway names."""
+        newest = select(t.Want.gateway, func.max(t.Want.seq).label("seq")).group_by(t.Want.gateway).subquery()
+        query = (
+            select(t.WantBundle.sha256)
+            .join(newest, (t.WantBundle.gateway == newest.c.gateway) & (t.WantBundle.seq == newest.c.seq))
+            .distinct()
+        )
+        with self._database.read() as session:
+            return set(session.scalars(query))
+
     def add_want(self, record: WantRecord) -> None:
         """Remember a want.
 
