@@ -176,8 +176,10 @@ def _status(options: argparse.Namespace) -> int:
 
 def _install(options: argparse.Namespace) -> int:
     from edge_agent.hand_install import install_package
+    from edge_agent.storage import prepare_folder
 
     config = _config(options)
+    prepare_folder(config.gateway.state_dir)
     _enrol(config)
     _say(install_package(config, options.file, options.timeout))
     return 0

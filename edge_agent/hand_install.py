@@ -16,7 +16,7 @@ from edge_agent.config import Config
 from edge_agent.errors import StorageError, TrustError
 from edge_agent.runtime import find_runtime
 from edge_agent.stick import put_package, read_answer
-from edge_agent.storage import lock_folder, prepare_folder
+from edge_agent.storage import lock_folder
 from edge_agent.trust import TrustStore
 from edge_agent.wire import Inbox
 from edge_agent.worker import ThreadWorker
@@ -64,7 +64,6 @@ def install_package(config: Config, file: Path, timeout_s: float) -> str:
         raise StorageError(f"{file}: cannot be read: {error.strerror or error}") from error
     decode_package(data, file.name)
     state_dir = config.gateway.state_dir
-    prepare_folder(state_dir)
     lock = _lock(state_dir)
     package = put_package(state_dir, file.name, data)
     deadline = time.monotonic() + timeout_s

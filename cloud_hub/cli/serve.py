@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption
-from cloud_hub.settings import load_settings
+from cloud_hub.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from cloud_hub.transport import Link
 
 
 def register(app: typer.Typer) -> None:
@@ -34,17 +38,15 @@ def serve(
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
     from cloud_hub.delivery.blocks import BlockService
-    from cloud_hub.delivery.publish import MetadataKeeper
     from cloud_hub.services.rescore import Rescorer
     from cloud_hub.services.serve import Hub
-    from cloud_hub.trust.keys import hub_repository
 
     settings = load_settings(home)
     if port is not None:
         settings = settings.model_copy(update={"api_port": port})
     # Without keys this hub watches a fleet that another one signs for.
-    keeper = MetadataKeeper(settings, hub_repository(settings)) if settings.keys_dir.is_dir() else None
-    hub = Hub(settings, rescore=Rescorer(settings.bundles_dir), periodic=keeper)
+    periodic = _periodic(settings) if settings.keys_dir.is_dir() else None
+    hub = Hub(settings, rescore=Rescorer(settings.bundles_dir), periodic=periodic)
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
     blocks = BlockService(settings)
     blocks.start()
@@ -53,3 +55,21 @@ def serve(
     finally:
         blocks.stop()
     typer.echo("stopped")
+
+
+def _periodic(settings: Settings) -> Callable[[Link], None]:
+    """What a hub that signs does every minute: keep the metadata fresh, clear chunks that nobody wants any more."""
+    from cloud_hub.delivery.collect import ChunkCollector
+    from cloud_hub.delivery.publish import MetadataKeeper
+    from cloud_hub.store.registry import SqlRegistry
+    from cloud_hub.trust.keys import hub_repository
+
+    keeper = MetadataKeeper(settings, hub_repository(settings))
+    registry = SqlRegistry(settings)
+    collector = ChunkCollector(settings.bundles_dir, registry.list_bundles, registry.wanted_digests)
+
+    def work(link: Link) -> None:
+        keeper(link)
+        collector(link)
+
+    return work

@@ -112,9 +112,7 @@ class BlockDesk:
     def _may_send(self, gateway: str, size: int, now_s: float) -> bool:
         allowance = self._gateways.pop(gateway, None) or Allowance(GATEWAY_BYTES_S)
         self._gateways[gateway] = allowance
-        if (
-            len(self._gateways) > _MAX_KNOWN
-        ):  # the one quiet for longest goes
+        if len(self._gateways) > _MAX_KNOWN:  # the one quiet for longest goes
             self._gateways.popitem(last=False)
         return allowance.take(size, now_s) and self._all.take(size, now_s)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import msgspec
@@ -43,7 +44,7 @@ class ChunkCollector:
         self,
         folder: Path,
         bundles: Callable[[], Iterable[BundleRecord]],
-        in_use: Callable[[], Set[str]],
+        in_use: Callable[[], AbstractSet[str]],
         *,
         grace_s: float = GRACE_S,
         now_s: Callable[[], float] = time.time,
@@ -78,11 +79,20 @@ class ChunkCollector:
         self._store(known)
         return cleared, restored
 
-    def is_cleared(self, sha256: str) -> bool:
-        """Whether this bundle's chunks were cleared, and not published since."""
-        one = self._load().get(sha256)
-        file = self._folder / f"{sha256}{SUFFIX}"
-        return one is not None and one.cleared_s > (file.stat().st_mtime if file.is_file() else 0.0)
+    def ensure(self, link: Link, record: BundleRecord) -> bool:
+        """Send a bundle's chunks anew if they were cleared: it is about to be wanted. Raises: LinkError.
+
+        Returns: whether they were.
+        """
+        known = self._load()
+        one = known.get(record.sha256)
+        file = self._folder / f"{record.sha256}{SUFFIX}"
+        if one is None or not one.cleared_s or not file.is_file():
+            return False
+        self._send(link, record, file.read_bytes())
+        known[record.sha256] = _Known(self._now_s())
+        self._store(known)
+        return True
 
     def _clear(self, link: Link, record: BundleRecord) -> None:
         topics = [topic for topic, _ in chunk_messages(record.sha256, bytes(record.length))]
@@ -104,7 +114,7 @@ class ChunkCollector:
         except FileNotFoundError:
             return {}
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            _log.error("%s: damaged, starting anew: %s", path, error)  # noqa: TRY400 - the text says it all
+            _log.error("%s: damaged, starting anew: %s", path, error)
             return {}
 
     def _store(self, known: dict[str, _Known]) -> None:

@@ -25,7 +25,8 @@ def make_package(
 ) -> tuple[bytes, list[WantBody]]:
     """A package of a published bundle, and the wants in it, which are remembered as if they had been sent.
 
-    Raises: NotFoundError: the bundle's file is gone. GateError, ConflictError, KeysError, BundleFormatError, TopicError.
+    Raises: NotFoundError: the bundle's file is gone. GateError, ConflictError, KeysError, BundleFormatError,
+            TopicError.
     """
     path = bundles_dir / f"{record.sha256}{SUFFIX}"
     if not path.is_file():

@@ -26,11 +26,12 @@ from tests.simulators.brokers import KINDS, running_broker
 pytestmark = [*KINDS[0].marks, pytest.mark.slow, pytest.mark.timeout(900)]
 
 KILLS = 200
+MAX_BYTES_S = 500_000  # so that kills come while it is fetching, too
 WITH_WORKER = 20
 SEED = 77
 VERSIONS = 4
-LIVES_A_WANT = 5
-LONGEST_LIFE_S = 0.9
+LIVES_A_WANT = 3
+LONGEST_LIFE_S = 0.8
 
 
 class Forks:
@@ -102,7 +103,7 @@ def test_it_always_comes_back_with_a_whole_model_and_goes_on(tmp_path: Path, por
     with live_site(tmp_path, port) as site:
         site.config.write_text(
             config_toml(site.state_dir, port, root=site.fleet.hub / "root.json").replace(
-                "[update]", f"[update]\nmax_starts = {10 * KILLS}"
+                "[update]", f"[update]\nmax_starts = {10 * KILLS}\nmax_bytes_s = {MAX_BYTES_S}"
             )
         )
         bundles = [bundle_bytes(f"{v}.0.0", padding=7 * CHUNK_BYTES + v) for v in range(1, VERSIONS + 1)]
