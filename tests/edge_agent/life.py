@@ -14,19 +14,22 @@ import numpy as np
 
 from edge_agent import storage
 from edge_agent.config import UpdateSettings
-from edge_agent.errors import RuntimeLoadError, TrustError
+from edge_agent.errors import RuntimeLoadError
+from edge_agent.stick import put_package, read_answer
 from edge_agent.update import State
 from models.bundle.archive import CARD, EVALUATION, MODEL, SBOM, golden_members, pack_bundle
 from models.bundle.manifest import CalibrationSpec, NetworkSpec, Tensor
+from models.bundle.package import Package, encode_package
 from models.contract import topics
-from models.contract.messages import CHUNK_BYTES, WantedBundle
+from models.contract.messages import CHUNK_BYTES, WantBody, WantedBundle
 from models.signal.features import FeatureExtractor
 from models.signal.score import Scorer
-from tests.edge_agent.kit import SLOT, WINDOW, Site, config, faulty, healthy, manifest, wanted
+from tests.edge_agent.kit import GATEWAY, SLOT, UTC, WINDOW, Site, config, envelope, faulty, healthy, manifest, wanted
 from tests.edge_agent.power import RecordingDisk, Tree, lay_out
 
 SLOT_FOLDER = f"slots/{SLOT}"
 MAX_STARTS = 4
+STICK = "stick.mwx"
 
 
 class OwnRuntime:
@@ -266,6 +269,23 @@ def _calm(site: Gateway) -> bool:
     return site.agent.state().points[0].verdict == "ok" and not site.agent.deliveries[SLOT].slot.open_alarms()
 
 
+def _on_a_stick(version: int) -> Callable[[Gateway], None]:
+    def hub(site: Gateway) -> None:
+        site.seq += 1
+        body = WantBody(
+            gateway=GATEWAY, seq=site.seq, issued_s=int(UTC), expires_s=int(UTC + 1e6), bundles=[want(version)]
+        )
+        made = Package(metadata=b"by hand", wants={GATEWAY: envelope(body)}, bundle=bundle(version))
+        put_package(site.folder, STICK, encode_package(made))
+
+    return hub
+
+
+def _answered(site: Gateway) -> bool:
+    path = site.folder / "incoming" / STICK
+    return site.phase == (State.CONFIRMED, "9") and read_answer(path) is not None and not path.exists()
+
+
 LIFE = [
     Scene("a first bundle", _first, at(State.CONFIRMED, "1")),
     Scene("held in shadow", _offer_and_want(2, hold=True, shadow_windows=3), waits_for_the_hub_only),
@@ -281,7 +301,8 @@ LIFE = [
     Scene("nothing is wanted", lambda s: s.publish_want(), lambda s: s.agent.orders.want_seq == s.seq),
     Scene("not published yet", _refused_for_now, at(State.REFUSED, "2")),
     Scene("published after all", _published_after_all, at(State.CONFIRMED, "7")),
-    Scene("a boot loop", _offer_and_want(8, hold=True), at(State.ROLLED_BACK, "7"), _crash_loop),
+    Scene("from a stick", _on_a_stick(9), _answered),
+    Scene("a boot loop", _offer_and_want(8, hold=True), at(State.ROLLED_BACK, "9"), _crash_loop),
 ]
 
 
@@ -292,6 +313,3 @@ def begin(folder: Path, tree: Tree | None = None) -> Gateway:
     site = Gateway(folder)
     site.disk.load(tree or {})
     return site
-
-
-__all__ = ["LIFE", "Gateway", "Scene", "TrustError", "begin"]
