@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from edge_agent.candidate import load_candidate, verify_file
 from edge_agent.errors import StorageError
 from edge_agent.fetch import ChunkFetcher
 from edge_agent.gather import REPAIRS, Gathering
-from edge_agent.install import check_fit, digest_of, load_bundle_file, load_network, prove
+from edge_agent.install import check_fit, load_bundle_file, load_network
+from edge_agent.shadowing import Shadowing
 from edge_agent.slot import Outcome, Slot
 from edge_agent.slot_folder import SlotFolder
 from edge_agent.surroundings import Surroundings, reason_of
-from edge_agent.update import Event, Installed, SlotRecord, State, advance, counted_start
+from edge_agent.update import Event, Installed, SlotRecord, State, advance, counted_start, heard
 from edge_agent.watch import Loaded
 from models.contract.messages import BlockBody, GetBody, SlotState, WantedBundle
-from models.errors import BundleMismatchError, MillwrightError, SignalError
+from models.errors import MillwrightError, SignalError
 
 log = logging.getLogger(__name__)
 
 SOUND_AFTER_S = 300.0
-SAVE_SHADOW_S = 60.0
 
 
 class SlotDelivery:
@@ -43,7 +43,7 @@ class SlotDelivery:
         self._job: object | None = None
         self._healthy = 0
         self._started_s = 0.0
-        self._shadow_saved_s = 0.0
+        self._shadowing = Shadowing(slot, self._folder)
         self.trouble: str | None = None
         self.record = self._folder.load_record()
 
@@ -149,22 +149,12 @@ class SlotDelivery:
 
     def want(self, wanted: WantedBundle | None, seq: int, begin_s: float) -> None:
         """What a verified want says about this slot; None: nothing. The same want twice changes nothing."""
-        record = self.record
-        active = record.active.sha256 if record.active is not None else None
-        settled = record.state in {State.REFUSED, State.ROLLED_BACK}
-        if wanted is None or wanted.sha256 == active:
-            if (record.candidate is not None or settled) and seq != record.want_seq:
-                self._abandon()
-                self._go(Event.KEPT if active is not None else Event.WITHDRAWN)
-                self._folder.prune(self.record)
+        event = heard(self.record, wanted, seq)
+        if event is None:
             return
-        if seq == record.want_seq and (settled or record.candidate == wanted):
-            return
-        if not settled and _same_bundle(record.candidate, wanted):
-            self._enact(Event.AMENDED, advance(record, Event.AMENDED, candidate=wanted, want_seq=seq))
-            return
-        self._abandon()
-        self._enact(Event.WANTED, advance(record, Event.WANTED, candidate=wanted, want_seq=seq, begin_s=begin_s))
+        if event is not Event.AMENDED:
+            self._abandon()
+        self._enact(event, advance(self.record, event, candidate=wanted, want_seq=seq, begin_s=begin_s))
         self._folder.prune(self.record)
 
     def _abandon(self) -> None:
@@ -257,23 +247,10 @@ class SlotDelivery:
         unfit = self.slot.unfit()
         if unfit is not None:
             self._fail(*unfit)
-        elif self.slot.champion is None or not self._shadow_waits_for(utc_s):
+        elif self.slot.champion is None or not self._shadowing.waits_for(self.record.candidate, utc_s):
             self._promote()
-        elif now_s - self._shadow_saved_s > SAVE_SHADOW_S:
-            self._save_shadow(now_s)
-
-    def _shadow_waits_for(self, utc_s: float) -> list[str]:
-        wanted = self.record.candidate
-        waits = self.slot.waits_for(utc_s, wanted.shadow_windows if wanted is not None else 0)
-        if wanted is not None and wanted.hold:
-            waits.append("the hub, which holds it there")
-        return waits
-
-    def _save_shadow(self, now_s: float) -> None:
-        self._shadow_saved_s = now_s
-        shadow = self.slot.shadow()
-        if shadow is not None:
-            self._folder.save_shadow(shadow)
+        else:
+            self._shadowing.save_now_and_then(now_s)
 
     def _submit(self, name: str, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Run a job; its answer is dropped when the candidate was abandoned meanwhile."""
@@ -291,20 +268,8 @@ class SlotDelivery:
         wanted = self.record.candidate
         if wanted is None:
             return
-        part, destination, trust = (
-            self._folder.part(wanted.sha256),
-            self._folder.bundle(wanted.sha256),
-            self._around.trust,
-        )
-        last = self.record.repairs >= REPAIRS
-
-        def job() -> bool:
-            if not part.exists() and digest_of(destination) == wanted.sha256:
-                return True  # verified and renamed just before the power went
-            if digest_of(part) != wanted.sha256 and not last:
-                return False
-            trust.verify_bundle(metadata, wanted, part, destination, utc_s)
-            return True
+        part, mend = self._folder.part(wanted.sha256), self.record.repairs < REPAIRS
+        trust = self._around.trust
 
         def done(answer: bool | MillwrightError) -> None:
             if isinstance(answer, MillwrightError):
@@ -317,7 +282,7 @@ class SlotDelivery:
                 self._go(Event.DAMAGED)
                 self._begin_fetch(now_s)
 
-        self._submit("verify", job, done)
+        self._submit("verify", lambda: verify_file(trust, metadata, wanted, part, mend=mend, utc_s=utc_s), done)
 
     def _enter(self) -> None:
         """Load the candidate; from `replayed` on it is known to give the right scores, and enters the slot."""
@@ -338,23 +303,12 @@ class SlotDelivery:
         if wanted is None:
             return
         path, slot, runtime = self._folder.bundle(wanted.sha256), self.slot, self._around.runtime
-        memory_kb = self.record.memory_kb
-
-        def job() -> Loaded:
-            bundle = load_bundle_file(path, wanted.sha256)
-            check_fit(bundle.manifest, slot.id, slot.points)
-            if bundle.manifest.version != wanted.version:
-                text = f"{path.name}: expected version {wanted.version}, got {bundle.manifest.version}"
-                raise BundleMismatchError(text)
-            loaded = load_network(bundle, runtime, memory_kb)
-            if not replay:
-                return loaded
-            report, taken_kb = prove(bundle, loaded, runtime)
-            difference, window_us = report.max_difference, report.window_us
-            log.info("slot %s: scores differ by %.2g at most, %.0f us a window", slot.id, difference, window_us)
-            return replace(loaded, memory_kb=taken_kb)
-
-        self._submit("replay", job, lambda answer: self._candidate_loaded(answer, replay=replay))
+        proven_kb = self.record.memory_kb
+        self._submit(
+            "replay",
+            lambda: load_candidate(path, wanted, slot, runtime, proven_kb=proven_kb, replay=replay),
+            lambda answer: self._candidate_loaded(answer, replay=replay),
+        )
 
     def _candidate_loaded(self, answer: Loaded | MillwrightError, *, replay: bool) -> None:
         if self.record.state is State.SHADOW:
@@ -372,12 +326,9 @@ class SlotDelivery:
     def _begin_shadow(self, loaded: Loaded) -> None:
         self._with_calibration(loaded, self.slot.begin_shadow)
         try:
-            kept = self._folder.load_shadow()
+            self._shadowing.go_on()
         except StorageError as error:
             self._report(f"how far the shadow had come is lost, it begins anew: {error}")
-            return
-        if kept is not None:
-            self.slot.go_on_with_shadow(kept)
 
     def _promote(self) -> None:
         self._save_calibrations({self.slot.candidate.loaded.sha256} if self.slot.candidate is not None else set())
@@ -424,7 +375,7 @@ class SlotDelivery:
     def closing(self, now_s: float) -> None:
         """The agent stops in good order."""
         self.is_sound()
-        self._save_shadow(now_s)
+        self._shadowing.save(now_s)
 
     def _save_calibrations(self, digests: set[str]) -> None:
         for watch in (self.slot.champion, self.slot.candidate):
@@ -444,7 +395,7 @@ class SlotDelivery:
         record = self.record
         error = record.error or self.trouble
         if record.state is State.SHADOW:
-            waits = self._shadow_waits_for(utc_s) if self.slot.candidate is not None else ["loading"]
+            waits = self._shadowing.waits_for(record.candidate, utc_s)
             error = "; ".join(["in shadow, waiting for", *waits])[:2000]
         champion, candidate = self.slot.behaviours()
         return SlotState(
@@ -457,13 +408,6 @@ class SlotDelivery:
             champion=champion,
             candidate=candidate,
         )
-
-
-def _same_bundle(one: WantedBundle | None, other: WantedBundle) -> bool:
-    """Whether two wants name the same bundle, whatever conditions they make."""
-    conditions = {"shadow_windows": 0, "hold": False}
-    replaced = msgspec.structs.replace
-    return one is not None and replaced(one, **conditions) == replaced(other, **conditions)
 
 
 def _version(installed: Installed | None) -> str | None:

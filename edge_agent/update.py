@@ -193,6 +193,26 @@ def _rolled_back(before: SlotRecord, after: SlotRecord) -> SlotRecord:
     return msgspec.structs.replace(after, candidate=None, starts=0)
 
 
+def heard(record: SlotRecord, wanted: WantedBundle | None, seq: int) -> Event | None:
+    """What a verified want means for a slot; None: nothing that is new. `wanted` is None when it names nothing."""
+    active = record.active.sha256 if record.active is not None else None
+    settled = record.state in {State.REFUSED, State.ROLLED_BACK}
+    if wanted is None or wanted.sha256 == active:
+        if (record.candidate is None and not settled) or seq == record.want_seq:
+            return None
+        return Event.KEPT if active is not None else Event.WITHDRAWN
+    if seq == record.want_seq and (settled or record.candidate == wanted):
+        return None
+    return Event.AMENDED if not settled and _same_bundle(record.candidate, wanted) else Event.WANTED
+
+
+def _same_bundle(one: WantedBundle | None, other: WantedBundle) -> bool:
+    """Whether two wants name the same bundle, whatever conditions they make."""
+    conditions = {"shadow_windows": 0, "hold": False}
+    replaced = msgspec.structs.replace
+    return one is not None and replaced(one, **conditions) == replaced(other, **conditions)
+
+
 def counted_start(record: SlotRecord) -> SlotRecord:
     """The record after a start of the agent: one that is on trial has used up one of its starts."""
     return msgspec.structs.replace(record, starts=record.starts + 1) if record.state in ON_TRIAL else record

@@ -145,6 +145,13 @@ class BlockService:
         """Begin; the broker may come later."""
         self._thread.start()
 
+    def listening(self, timeout_s: float) -> bool:
+        """Whether the broker has granted the subscriptions, within this time."""
+        deadline = time.monotonic() + timeout_s
+        while not self._link.listening and time.monotonic() < deadline:
+            self._stop.wait(0.02)
+        return self._link.listening
+
     def stop(self) -> None:
         """End, and leave the broker."""
         self._stop.set()
