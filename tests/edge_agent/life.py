@@ -286,7 +286,14 @@ def _answered(site: Gateway) -> bool:
     return site.phase == (State.CONFIRMED, "9") and read_answer(path) is not None and not path.exists()
 
 
+def _half_of_the_first(site: Gateway) -> None:
+    site.publish_metadata()
+    _half(5)(site)
+
+
 LIFE = [
+    Scene("half of a first bundle", _half_of_the_first, _fetched_two),
+    Scene("withdrawn", lambda s: s.publish_want(), at(State.IDLE, None)),
     Scene("a first bundle", _first, at(State.CONFIRMED, "1")),
     Scene("held in shadow", _offer_and_want(2, hold=True, shadow_windows=3), waits_for_the_hub_only),
     Scene("let go", lambda s: s.publish_want(want(2, shadow_windows=3)), at(State.CONFIRMED, "2")),
@@ -302,7 +309,9 @@ LIFE = [
     Scene("not published yet", _refused_for_now, at(State.REFUSED, "2")),
     Scene("published after all", _published_after_all, at(State.CONFIRMED, "7")),
     Scene("from a stick", _on_a_stick(9), _answered),
-    Scene("a boot loop", _offer_and_want(8, hold=True), at(State.ROLLED_BACK, "9"), _crash_loop),
+    Scene("another one in shadow", _offer_and_want(3, hold=True), waits_for_the_hub_only),
+    Scene("and another one over it", _offer_and_want(2), at(State.CONFIRMED, "2")),
+    Scene("a boot loop", _offer_and_want(8, hold=True), at(State.ROLLED_BACK, "2"), _crash_loop),
 ]
 
 
