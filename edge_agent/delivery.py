@@ -396,7 +396,7 @@ class SlotDelivery:
         error = record.error or self.trouble
         if record.state is State.SHADOW:
             waits = self._shadowing.waits_for(record.candidate, utc_s)
-            error = "; ".join(["in shadow, waiting for", *waits])[:2000]
+            error = f"in shadow, waiting for: {'; '.join(waits) or 'its next turn'}"[:2000]
         champion, candidate = self.slot.behaviours()
         return SlotState(
             slot=self.slot.id,

@@ -185,7 +185,7 @@ def at(state: State, active: str | None) -> Callable[[Gateway], bool]:
 
 def waits_for_the_hub_only(site: Gateway) -> bool:
     error = site.agent.state().slots[0].error or ""
-    return site.record.state is State.SHADOW and error == "in shadow, waiting for; the hub, which holds it there"
+    return site.record.state is State.SHADOW and error == "in shadow, waiting for: the hub, which holds it there"
 
 
 def _break_when_active(version: int) -> Callable[[Gateway], None]:

@@ -266,7 +266,7 @@ class TestShadow:
         site.feed(CALIBRATION + 30)
         assert site.record.state is State.SHADOW
         state = site.agent.state().slots[0]
-        assert state.error == "in shadow, waiting for; the hub, which holds it there"
+        assert state.error == "in shadow, waiting for: the hub, which holds it there"
         assert state.champion is not None
         assert state.candidate is not None
         assert state.champion.sha256 == wanted(ONE).sha256
