@@ -7,30 +7,29 @@ raises that is not about the outside world ends the agent, loudly, and the servi
 from __future__ import annotations
 
 import logging
-import random
 import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 
 from edge_agent.captures import Captures
 from edge_agent.config import Config
 from edge_agent.delivery import SlotDelivery
 from edge_agent.errors import CommandError, StorageError
-from edge_agent.install import resident_bytes
+from edge_agent.fetch import Pace
+from edge_agent.fetches import Fetches
 from edge_agent.intake import Intake
 from edge_agent.orders import Orders
 from edge_agent.outbox import Outbox
 from edge_agent.renewal import Renewal
+from edge_agent.reporting import Reporter
 from edge_agent.runtime import Runtime
 from edge_agent.slot import Slot, SlotEvent
-from edge_agent.status import STATUS_FILE, Status, bounded_counters
-from edge_agent.storage import write_atomically
+from edge_agent.stick import Stick
 from edge_agent.surroundings import Surroundings, Trust
-from edge_agent.update import SlotRecord, State
+from edge_agent.update import SlotRecord, State, share_of_jitter
 from edge_agent.uplink import Uplink
 from edge_agent.wire import Incoming, Transport
 from edge_agent.worker import Worker
@@ -41,7 +40,6 @@ from models.contract.messages import (
     AlarmEvent,
     CaptureCommand,
     CommandBody,
-    Health,
     RecalibrateCommand,
     ReceiptBody,
     ReportCommand,
@@ -55,9 +53,6 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.05
 POLL_S = 0.1
-STATE_S = 1.0
-HEARTBEAT_S = 30.0
-STATUS_S = 5.0
 _MAX_UNSTORED_EVENTS = 100
 _COMPLAINT_S = 60.0
 
@@ -68,14 +63,6 @@ class Clock:
 
     now: Callable[[], float] = time.monotonic
     utc: Callable[[], float] = time.time
-
-
-def agent_version() -> str:
-    """The installed release."""
-    try:
-        return version("millwright")
-    except PackageNotFoundError:
-        return "source"
 
 
 class Agent:
@@ -94,7 +81,6 @@ class Agent:
         *,
         boot_id: str,
         clock: Clock | None = None,
-        rng: random.Random | None = None,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         renewal: Renewal | None = None,
         frames: Transport | None = None,
@@ -107,13 +93,14 @@ class Agent:
         self._runtime = runtime
         self._worker = worker
         self._clock = clock or Clock()
-        self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         state_dir = config.gateway.state_dir
         self.outbox = Outbox(state_dir / "outbox.sqlite3", config.outbox_max_bytes, self._gateway, boot_id)
         self.intake = Intake(self._gateway, config.points)
         self.captures = Captures(self._gateway, config.points)
         self._uplink = Uplink(transport, self._gateway, self.outbox, self.captures)
-        around = Surroundings(state_dir, config.update, trust, runtime, worker, self._tell)
+        around = Surroundings(
+            state_dir, config.update, trust, runtime, worker, self._tell, Pace(config.update.max_bytes_s)
+        )
         self.deliveries = {
             slot: SlotDelivery(Slot(slot, config.points_of(slot), config.trend_span_s, new_id), around)
             for slot in config.slots
@@ -134,20 +121,21 @@ class Agent:
             topics.topic_of(topics.Want(self._gateway)): lambda m: self.orders.take_want(m.payload),
             topics.topic_of(topics.Command(self._gateway)): self._on_command,
             topics.topic_of(topics.Receipt(self._gateway)): self._on_receipt,
+            topics.topic_of(topics.Block(self._gateway)): lambda m: self._fetches.take_block(m, self._clock.now()),
         }
         self._renewal = renewal
         if renewal is not None:
             self._handlers[renewal.reply_topic] = lambda m: renewal.take(m.payload, self._clock.now())
         self._frames = frames or transport
-        self._chunk_topics: dict[str, tuple[str, int]] = {}
-        self._state_topic = topics.topic_of(topics.State(self._gateway))
-        self._health: Health | None = None
-        self._busy_s, self._windows, self._windows_total = 0.0, 0, 0
+        self._fetches = Fetches(transport, self._gateway, self.deliveries.values())
+        self._stick = Stick(state_dir, self._gateway, self.orders, self.deliveries)
+        self._reporter = Reporter(
+            config, transport, (self.outbox, self.intake, self.orders, self.deliveries), boot_id=boot_id,
+            runtime=runtime.name, counters=self._gather_counters,
+        )  # fmt: skip
         self._connections = 0
-        self._online = True
-        self._published: object = None
         self._complained_s = -_COMPLAINT_S
-        self._next = dict.fromkeys(("tick", "poll", "state", "heartbeat", "status"), 0.0)
+        self._next = dict.fromkeys(("tick", "poll"), 0.0)
 
     def _place_of(self, at: int) -> tuple[Slot, int]:
         point = self.config.points[at]
@@ -182,8 +170,8 @@ class Agent:
             self._tick(utc_s)
         if self._is_due("poll", now_s, POLL_S) or control:
             self._poll(now_s, utc_s)
-        self._attempt(self._uplink.send, now_s, self._health)
-        self._report(now_s, utc_s)
+        self._attempt(self._uplink.send, now_s, self._reporter.health)
+        self._reporter.poll(now_s, utc_s, self._attempt)
 
     def _is_due(self, what: str, now_s: float, every_s: float) -> bool:
         if now_s < self._next[what]:
@@ -206,23 +194,17 @@ class Agent:
     def _reconnected(self) -> None:
         self._connections = self._transport.connections
         self._uplink.reconnected()
-        self._published = None
-        self._next["state"] = 0.0
+        self._reporter.at_once()
 
     def close(self) -> None:
         """Stop in good order: the hub sees us go offline, and no start is held against a bundle."""
         for delivery in self.deliveries.values():
-            self._attempt(delivery.is_sound)
+            self._attempt(delivery.closing, self._clock.now())
         self._tick(self._clock.utc())
-        farewell = AgentState(
-            gateway=self._gateway, boot_id=self.boot_id, online=False, time_s=self._clock.utc(),
-            agent_version=agent_version(), runtime=self._runtime.name, want_seq=self.orders.want_seq,
-        )  # fmt: skip
         if self._frames is not self._transport:
             self._frames.close()
-        self._transport.close((self._state_topic, encode(farewell)))
-        self._online = False
-        self._attempt(self._write_status)
+        self._transport.close(self._reporter.farewell(self._clock.utc()))
+        self._attempt(self._reporter.write_status, self._clock.utc())
         self.outbox.close()
 
     # ------------------------------------------------------------------------------------------------ messages
@@ -231,15 +213,8 @@ class Agent:
         handler = self._handlers.get(message.topic)
         if handler is not None:
             handler(message)
-            return
-        chunk = self._chunk_topics.get(message.topic)
-        if chunk is None:
-            self.counters["ignored.unasked_topic"] += 1
-            return
-        for delivery in self.deliveries.values():
-            if delivery.chunk(*chunk, message.payload, now_s):
-                return
-        self.counters["ignored.chunk"] += 1
+        else:
+            self._fetches.take(message, now_s)
 
     def _on_metadata(self, message: Incoming) -> None:
         if self.orders.take_metadata(message.payload):
@@ -282,9 +257,7 @@ class Agent:
     def _tick(self, utc_s: float) -> None:
         for delivery in self.deliveries.values():
             outcome = delivery.slot.tick(utc_s)
-            self._windows += outcome.windows
-            self._windows_total += outcome.windows
-            self._busy_s += outcome.busy_s
+            self._reporter.work.add(outcome.busy_s, outcome.windows)
             self._unstored.extend((event, utc_s) for event in outcome.events)
             if outcome.champion_failure is not None:
                 self.counters[f"slot_failed:{delivery.slot.id}"] += 1
@@ -317,31 +290,17 @@ class Agent:
         trusted_s = self.orders.trusted_time(utc_s)
         for delivery in self.deliveries.values():
             self._attempt(delivery.poll, self.orders.metadata, now_s, trusted_s)
-        self._ask_for_chunks()
+        self._attempt(self._stick.poll, now_s, utc_s)
+        self._fetches.poll(now_s)
         if self._renewal is not None:
             self._attempt(self._renewal.poll, now_s, utc_s)
-
-    def _ask_for_chunks(self) -> None:
-        """Be subscribed to exactly the chunks that are missing next."""
-        wanted: dict[str, tuple[str, int]] = {}
-        for delivery in self.deliveries.values():
-            if delivery.fetcher is not None:
-                sha256 = delivery.fetcher.wanted.sha256
-                for index in delivery.fetcher.missing():
-                    wanted[topics.topic_of(topics.Chunk(sha256, index))] = (sha256, index)
-        gone = self._chunk_topics.keys() - wanted.keys()
-        fresh = wanted.keys() - self._chunk_topics.keys()
-        self._chunk_topics = wanted
-        if gone:
-            self._transport.unsubscribe(sorted(gone))
-        if fresh:
-            self._transport.subscribe(sorted(fresh), qos=1)
 
     # ------------------------------------------------------------------------------------------------ orders
 
     def _follow(self, want: WantBody, fresh: bool) -> None:
         wanted = {bundle.slot: bundle for bundle in want.bundles}
-        begin_s = max(self._clock.utc(), want.not_before_s) + self._rng.uniform(0.0, want.jitter_s)
+        jitter_s = want.jitter_s * share_of_jitter(self._gateway, want.seq)
+        begin_s = max(self._clock.utc(), want.not_before_s) + jitter_s
         for slot, delivery in self.deliveries.items():
             self._attempt(delivery.want, wanted.get(slot), want.seq, begin_s)
         for unknown in sorted(wanted.keys() - set(self.deliveries)):
@@ -360,8 +319,7 @@ class Agent:
                 _, local = self._places[at]
                 self.deliveries[self.config.points[at].slot].recalibrate(local)
             case ReportCommand():
-                self._published = None
-                self._next["state"] = 0.0
+                self._reporter.at_once()
 
     def _find(self, machine: str, point: str) -> int:
         for at, settings in enumerate(self.config.points):
@@ -395,85 +353,20 @@ class Agent:
 
     # ------------------------------------------------------------------------------------------------ up
 
-    def _report(self, now_s: float, utc_s: float) -> None:
-        """Reported state: at once when something changed (at most once a second), else as a heartbeat."""
-        if self._is_due("heartbeat", now_s, HEARTBEAT_S):
-            self._published = None
-            self._measure_health(utc_s)
-        if self._is_due("state", now_s, STATE_S):
-            state = self.state()
-            shape = _shape(state)
-            if shape != self._published and self._transport.publish(self._state_topic, encode(state), retain=True):
-                self._published = shape
-        if self._is_due("status", now_s, STATUS_S):
-            self._attempt(self._write_status)
-
-    def _measure_health(self, utc_s: float) -> None:
-        self._health = Health(
-            time_s=utc_s,
-            rss_mb=resident_bytes() / 1e6,
-            cpu_s=time.process_time(),
-            windows=self._windows,
-            window_us=1e6 * self._busy_s / self._windows if self._windows else 0.0,
-            outbox_bytes=self.outbox.held_bytes,
-        )
-        self._busy_s, self._windows = 0.0, 0
-
-    def all_counters(self) -> dict[str, int]:
-        """Everything counted: what was accepted, dropped, refused, resent."""
-        total: Counter[str] = Counter({f"frames.{reason}": n for reason, n in self.intake.counters.items()})
+    def _gather_counters(self) -> Counter[str]:
+        total: Counter[str] = Counter()
         for source in (
-            self.counters, self.orders.counters, self.captures.counters, self.outbox.counters,
+            self.counters, self.orders.counters, self.captures.counters, self.outbox.counters, self._fetches.counters,
             self._transport.inbox.drops(),
         ):  # fmt: skip
             total.update(source)
         total.update(self._renewal.counters if self._renewal is not None else {})
-        total["windows"] = self._windows_total
-        total["samples.lost"] = sum(self.intake.lost_samples)
-        total["samples.overwritten"] = sum(d.slot.overwritten() for d in self.deliveries.values())
-        total["connections"] = self._transport.connections
-        return dict(total)
+        return total
+
+    def all_counters(self) -> dict[str, int]:
+        """Everything counted: what was accepted, dropped, refused, resent."""
+        return self._reporter.all_counters()
 
     def state(self) -> AgentState:
         """The reported state as it is now."""
-        utc_s = self._clock.utc()
-        return AgentState(
-            gateway=self._gateway,
-            boot_id=self.boot_id,
-            online=self._online,
-            time_s=utc_s,
-            agent_version=agent_version(),
-            runtime=self._runtime.name,
-            want_seq=self.orders.want_seq,
-            rss_mb=resident_bytes() / 1e6,
-            outbox_bytes=self.outbox.held_bytes,
-            slots=[delivery.state(utc_s) for delivery in self.deliveries.values()],
-            points=[point for delivery in self.deliveries.values() for point in delivery.slot.point_states()],
-            counters=bounded_counters(self.all_counters(), self._point_counters()),
-        )
-
-    def _point_counters(self) -> dict[str, dict[str, int]]:
-        return {
-            point.name: dict(counters)
-            for point, counters in zip(self.config.points, self.intake.point_counters, strict=True)
-        }
-
-    def _write_status(self) -> None:
-        status = Status(
-            state=self.state(),
-            connected=self._transport.connected,
-            frames=self._point_counters(),
-            outbox_in_flight=self.outbox.in_flight,
-        )
-        write_atomically(self.config.gateway.state_dir / STATUS_FILE, status.to_bytes(), durable=False)
-
-
-def _shape(state: AgentState) -> object:
-    """What of the state is worth telling at once."""
-    return (
-        state.slots,
-        state.want_seq,
-        [(point.verdict, point.warmup_left == 0) for point in state.points],
-        sorted(state.counters),
-        {name: n for name, n in state.counters.items() if name.startswith(("refused.", "slot"))},
-    )
+        return self._reporter.state(self._clock.utc())

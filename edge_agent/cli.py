@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -54,6 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     enrol.add_argument("--ca", type=Path, metavar="FILE", help="verify the connection with this authority, too")
     enrol.add_argument("--no-tls", action="store_true", help="--mqtt without TLS; the token protects what is said")
     enrol.add_argument("--wait", type=float, default=30.0, metavar="SECONDS", help="for an answer (default: 30)")
+    install = add("install", "install a bundle from a package file (USB stick), whether the agent runs or not")
+    install.add_argument("file", type=Path, metavar="FILE", help="a package (.mwx) made by cloud-hub export")
+    install.add_argument("--timeout", type=float, default=120.0, metavar="S", help="how long to wait (default: 120 s)")
     replay = add("replay", "run a bundle over a recording and print its verdicts")
     replay.add_argument("file", type=Path, metavar="FILE", help="recorded frames, or samples as .npz or .csv")
     replay.add_argument("--bundle", type=Path, metavar="FILE", help="a bundle file (default: the active one)")
@@ -71,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = {
         "run": _run, "check-config": _check_config, "selftest": _selftest, "status": _status, "replay": _replay,
         "enrol": _enrol_gateway,
+        "install": _install,
     }  # fmt: skip
     try:
         sys.exit(commands[options.command](options))
@@ -158,15 +161,16 @@ def _enrol(config: Config) -> None:
 
     Raises: StorageError: it is named and cannot be read, or none is there at all.
     """
+    from edge_agent.storage import write_atomically
+
     kept = config.gateway.state_dir / "root.json"
     if kept.exists() or config.trust_root is None:
         return
-    temporary = kept.with_name(".tmp-root.json")
     try:
-        shutil.copyfile(config.trust_root, temporary)
-        temporary.replace(kept)
+        root = config.trust_root.read_bytes()
     except OSError as error:
         raise StorageError(f"{config.trust_root}: the root of trust cannot be read: {error.strerror}") from error
+    write_atomically(kept, root)  # half a root would be kept for ever, and every want refused
 
 
 def _enrol_gateway(options: argparse.Namespace) -> int:
@@ -214,6 +218,17 @@ def _status(options: argparse.Namespace) -> int:
     from edge_agent.status import read_status, render_status
 
     _say(render_status(read_status(_config(options).gateway.state_dir), time.time()))
+    return 0
+
+
+def _install(options: argparse.Namespace) -> int:
+    from edge_agent.hand_install import install_package
+    from edge_agent.storage import prepare_folder
+
+    config = _config(options)
+    prepare_folder(config.gateway.state_dir)
+    _enrol(config)
+    _say(install_package(config, options.file, options.timeout))
     return 0
 
 

@@ -8,7 +8,7 @@
     [outbox]   max_bytes
     [trust]    root                 root.json from enrolment, copied to the state folder on first start
     [trend]    span_s
-    [update]   confirm_ticks max_starts stall_s
+    [update]   confirm_ticks max_starts stall_s max_bytes_s
     [[point]]  machine point slot node port axes units quantity rate_hz
       [point.facts]  shaft_hz orders = { BPFO = 3.585 } zone_limits_mm_s = [1.4, 2.8, 4.5] zone_source
                     bearing = { balls = 9, ball_mm = 7.94, pitch_mm = 39.04, angle_deg = 0 } in place of its orders
@@ -73,12 +73,14 @@ class RuntimeSettings:
 @dataclass(frozen=True, slots=True)
 class UpdateSettings:
     """`confirm_ticks`: ticks with scored windows until a new bundle is confirmed. `max_starts`: starts of the agent
-    that a bundle on trial may see before it is taken for the cause. `stall_s`: silence after which a fetch is reported.
+    that a bundle on trial may see before it is taken for the cause. `stall_s`: silence after which a fetch is reported
+    and the hub is asked for blocks. `max_bytes_s`: cap on what all fetches together ask for, None for none.
     """
 
     confirm_ticks: int = 20
     max_starts: int = 5
     stall_s: float = 20.0
+    max_bytes_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "outbox": ("max_bytes",),
     "trust": ("root",),
     "trend": ("span_s",),
-    "update": ("confirm_ticks", "max_starts", "stall_s"),
+    "update": ("confirm_ticks", "max_starts", "stall_s", "max_bytes_s"),
 }
 _POINT_KEYS = ("machine", "point", "slot", "node", "port", "axes", "units", "quantity", "rate_hz", "facts")
 _FACT_KEYS = ("shaft_hz", "orders", "bearing", "zone_limits_mm_s", "zone_source")
@@ -215,6 +217,7 @@ def _build(sections: Mapping[str, Table], root: Table, base: Path) -> Config:
             confirm_ticks=update.number("confirm_ticks", whole, 1, 1_000_000, 20),
             max_starts=update.number("max_starts", whole, 1, 1_000_000, 5),
             stall_s=update.number("stall_s", boolean_free_number, 0.1, 86_400.0, 20.0),
+            max_bytes_s=update.number("max_bytes_s", boolean_free_number, 0.0, 1e9, 0.0) or None,
         ),
         outbox_max_bytes=sections["outbox"].number("max_bytes", whole, 2**16, 2**36, 32 * 2**20),
         trust_root=sections["trust"].path("root", base, None),

@@ -1,44 +1,34 @@
 """Carrying out the update machine of one slot: fetch, verify, load, shadow, promote, confirm, roll back.
 
 Each step first stores the new record, then lets the world follow. After a power cut between the two, `resume` finds a
-record whose step is to be done (again); every step can be done twice. What a file is follows from its name, a digest,
-so a leftover can never be taken for something else.
+record whose step is to be done (again); every step can be done twice.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edge_agent.alarms import OpenAlarm
-from edge_agent.errors import StorageError, TrustError
+from edge_agent.candidate import load_candidate, verify_file
+from edge_agent.errors import StorageError
 from edge_agent.fetch import ChunkFetcher
-from edge_agent.install import check_fit, digest_of, load_bundle_file, load_network, prove
+from edge_agent.gather import REPAIRS, Gathering
+from edge_agent.install import check_fit, load_bundle_file, load_network
+from edge_agent.shadowing import Shadowing
 from edge_agent.slot import Outcome, Slot
-from edge_agent.storage import Document, flush_folder, load_document, prepare_folder, save_document, write_atomically
+from edge_agent.slot_folder import SlotFolder
 from edge_agent.surroundings import Surroundings, reason_of
-from edge_agent.update import Event, Installed, SlotRecord, State, advance, counted_start
+from edge_agent.update import Event, Installed, SlotRecord, State, advance, counted_start, heard
 from edge_agent.watch import Loaded
-from models.bundle.archive import SUFFIX
-from models.contract.messages import SlotState, WantedBundle
-from models.errors import BundleMismatchError, MillwrightError, SignalError
+from models.contract.messages import BlockBody, GetBody, SlotState, WantedBundle
+from models.errors import MillwrightError, SignalError
 
 log = logging.getLogger(__name__)
 
-CALIBRATION_SUFFIX = ".cal"
 SOUND_AFTER_S = 300.0
-_RECORD = "slot.json"
-_ALARMS = "alarms.json"
-
-
-class StoredAlarms(Document, frozen=True, kw_only=True):
-    """Open alarms by point name."""
-
-    open: dict[str, OpenAlarm] = msgspec.field(default_factory=dict)
 
 
 class SlotDelivery:
@@ -47,20 +37,20 @@ class SlotDelivery:
     def __init__(self, slot: Slot, around: Surroundings) -> None:
         self.slot = slot
         self._around = around
-        self._folder = around.state_dir / "slots" / slot.id
+        self._folder = SlotFolder(around.state_dir / "slots" / slot.id)
+        self._gathering = Gathering(self._folder, around.settings.stall_s, around.pace)
         self._loaded: Loaded | None = None
         self._job: object | None = None
         self._healthy = 0
         self._started_s = 0.0
-        self.fetcher: ChunkFetcher | None = None
+        self._shadowing = Shadowing(slot, self._folder)
         self.trouble: str | None = None
-        prepare_folder(self._folder)
-        self.record = load_document(self._folder / _RECORD, SlotRecord) or SlotRecord()
+        self.record = self._folder.load_record()
 
     # ------------------------------------------------------------------------------------------------ the record
 
     def _store(self, record: SlotRecord) -> None:
-        save_document(self._folder / _RECORD, record)
+        self._folder.save_record(record)
         self.record = record
 
     def _go(self, event: Event, *, reason: str | None = None, error: str | None = None) -> None:
@@ -80,10 +70,10 @@ class SlotDelivery:
 
     def _refuse_for(self, reason: str, text: str) -> None:
         log.warning("slot %s: refused: %s", self.slot.id, text)
-        self._drop_fetch()
+        self._gathering.drop()
         self._go(Event.REFUSED, reason=reason, error=text[:2000])
         self._loaded = None
-        self._prune()
+        self._folder.prune(self.record)
 
     def _fail(self, reason: str, text: str) -> None:
         """What runs on trial has failed: back to what ran before."""
@@ -94,22 +84,7 @@ class SlotDelivery:
         self._loaded = None
         if was_active:
             self._install_active()
-        self._prune()
-
-    def path_of(self, sha256: str, suffix: str = SUFFIX) -> Path:
-        """Where a bundle (or its calibration) lies."""
-        return self._folder / f"{sha256}{suffix}"
-
-    def _prune(self) -> None:
-        """Remove the files of every bundle that the record does not name."""
-        record = self.record
-        named = {one.sha256 for one in (record.active, record.previous) if one is not None}
-        if record.candidate is not None and record.state is not State.REFUSED:
-            named.add(record.candidate.sha256)
-        for path in self._folder.iterdir():
-            if path.suffix in {SUFFIX, CALIBRATION_SUFFIX} and path.stem not in named:
-                path.unlink(missing_ok=True)
-        flush_folder(self._folder)
+        self._folder.prune(self.record)
 
     # ------------------------------------------------------------------------------------------------ start
 
@@ -119,8 +94,7 @@ class SlotDelivery:
         record = counted_start(self.record)
         if record is not self.record:
             self._store(record)
-        alarms = load_document(self._folder / _ALARMS, StoredAlarms) or StoredAlarms()
-        self.slot.take_over_alarms(alarms.open)
+        self.slot.take_over_alarms(self._folder.load_alarms())
         if record.starts > self._around.settings.max_starts:
             text = f"the agent started {record.starts} times without running well with {self._on_trial()}"
             if record.state is not State.ACTIVE:
@@ -131,7 +105,7 @@ class SlotDelivery:
         self._install_active()
         if self.record.state is State.SHADOW:
             self._load_candidate(replay=False)
-        self._prune()
+        self._folder.prune(self.record)
         if self.record.state is State.FETCHING:
             self._begin_fetch(now_s)
 
@@ -146,9 +120,9 @@ class SlotDelivery:
             self.slot.install(None)
             return
         try:
-            bundle = load_bundle_file(self.path_of(active.sha256), active.sha256)
+            bundle = load_bundle_file(self._folder.bundle(active.sha256), active.sha256)
             check_fit(bundle.manifest, self.slot.id, self.slot.points)
-            loaded = load_network(bundle, self._around.runtime)
+            loaded = load_network(bundle, self._around.runtime, active.memory_kb)
         except MillwrightError as error:
             self.slot.install(None)
             if self.record.state in {State.ACTIVE, State.CONFIRMED}:
@@ -161,7 +135,7 @@ class SlotDelivery:
 
     def _with_calibration(self, loaded: Loaded, start: Callable[[Loaded, bytes | None], None]) -> None:
         """Start a bundle with what it has learned before, if that is there and readable; else it learns anew."""
-        path = self.path_of(loaded.sha256, CALIBRATION_SUFFIX)
+        path = self._folder.calibration(loaded.sha256)
         try:
             start(loaded, path.read_bytes() if path.exists() else None)
         except (SignalError, OSError) as error:
@@ -175,27 +149,17 @@ class SlotDelivery:
 
     def want(self, wanted: WantedBundle | None, seq: int, begin_s: float) -> None:
         """What a verified want says about this slot; None: nothing. The same want twice changes nothing."""
-        record = self.record
-        active = record.active.sha256 if record.active is not None else None
-        settled = record.state in {State.REFUSED, State.ROLLED_BACK}
-        if wanted is None or wanted.sha256 == active:
-            if (record.candidate is not None or settled) and seq != record.want_seq:
-                self._abandon()
-                self._go(Event.KEPT if active is not None else Event.WITHDRAWN)
-                self._prune()
+        event = heard(self.record, wanted, seq)
+        if event is None:
             return
-        if seq == record.want_seq and (settled or record.candidate == wanted):
-            return
-        if not settled and record.candidate == wanted:
-            self._store(msgspec.structs.replace(record, want_seq=seq))
-            return
-        self._abandon()
-        self._enact(Event.WANTED, advance(record, Event.WANTED, candidate=wanted, want_seq=seq, begin_s=begin_s))
-        self._prune()
+        if event is not Event.AMENDED:
+            self._abandon()
+        self._enact(event, advance(self.record, event, candidate=wanted, want_seq=seq, begin_s=begin_s))
+        self._folder.prune(self.record)
 
     def _abandon(self) -> None:
         """Stop whatever is on its way."""
-        self._drop_fetch()
+        self._gathering.drop()
         self._job = None
         self._loaded = None
         self._healthy = 0
@@ -210,41 +174,39 @@ class SlotDelivery:
     # ------------------------------------------------------------------------------------------------ fetching
 
     @property
-    def part(self) -> Path | None:
-        """Where the chunks of the candidate are gathered."""
-        candidate = self.record.candidate
-        return self._folder / f"{candidate.sha256}.part" if candidate is not None else None
+    def fetcher(self) -> ChunkFetcher | None:
+        """The fetch that is under way, if any."""
+        return self._gathering.fetcher
 
     def _begin_fetch(self, now_s: float) -> None:
-        candidate, part = self.record.candidate, self.part
-        if candidate is None or part is None:
+        if self.record.candidate is None:
             return
-        for other in self._folder.glob("*.part"):
-            if other != part:
-                other.unlink(missing_ok=True)
         try:
-            self.fetcher = ChunkFetcher(candidate, part, self._around.settings.stall_s, now_s)
+            self._gathering.begin(self.record.candidate, self.record.repairs, now_s)
         except StorageError as error:
             self._refuse(error)
 
-    def _drop_fetch(self) -> None:
-        self.fetcher = None
-        for part in self._folder.glob("*.part"):
-            part.unlink(missing_ok=True)
-
     def chunk(self, sha256: str, index: int, payload: bytes, now_s: float) -> bool:
         """Take a chunk of the candidate. False: it is not one we lack."""
-        fetcher = self.fetcher
-        if fetcher is None or fetcher.wanted.sha256 != sha256:
-            return False
+        return self._gathering.wants(sha256) and self._take(lambda: self._gathering.chunk(index, payload, now_s))
+
+    def block(self, block: BlockBody, now_s: float) -> bool:
+        """Take a block that the hub was asked for. False: it was not."""
+        return self._gathering.wants(block.sha256) and self._take(lambda: self._gathering.block(block, now_s))
+
+    def _take(self, piece: Callable[[], bool]) -> bool:
         try:
-            taken = fetcher.accept(index, payload, now_s)
+            taken = piece()
         except StorageError as error:
             self._refuse(error)
             return False
         if taken:
             self.trouble = None
         return taken
+
+    def request(self, now_s: float, gateway: str) -> GetBody | None:
+        """What to ask the hub for now, if anything."""
+        return self._gathering.request(now_s, gateway)
 
     # ------------------------------------------------------------------------------------------------ one step
 
@@ -257,12 +219,11 @@ class SlotDelivery:
             case State.FETCHING if self.fetcher is not None:
                 self._poll_fetch(self.fetcher, now_s)
             case State.FETCHED if metadata is not None and self._job is None:
-                self._verify(metadata, utc_s)
+                self._verify(metadata, now_s, utc_s)
             case State.VERIFIED | State.REPLAYED if self._job is None:
                 self._enter()
-            case State.SHADOW if self.slot.champion is None or not self.slot.waits_for(utc_s):
-                if self.slot.candidate is not None:
-                    self._promote()
+            case State.SHADOW if self.slot.candidate is not None:
+                self._poll_shadow(now_s, utc_s)
             case _:
                 pass
         if self.record.starts and now_s - self._started_s > SOUND_AFTER_S:
@@ -270,15 +231,26 @@ class SlotDelivery:
 
     def _poll_fetch(self, fetcher: ChunkFetcher, now_s: float) -> None:
         if fetcher.complete:
-            self.fetcher = None
+            self._gathering.fetcher = None
             self._go(Event.FETCHED)
-        elif fetcher.stalled(now_s):
-            text = (
-                f"no chunk for a while at {fetcher.fetched_bytes} of {fetcher.wanted.length} bytes; "
-                f"still waiting for {', '.join(map(str, sorted(fetcher.missing())))}"
-            )
+            return
+        try:
+            text = self._gathering.stalled(now_s)
+        except StorageError as error:
+            self._refuse(error)
+            return
+        if text is not None:
             self._report(text)
             self._around.tell(self.slot.id, self.record, "stalled", text)
+
+    def _poll_shadow(self, now_s: float, utc_s: float) -> None:
+        unfit = self.slot.unfit()
+        if unfit is not None:
+            self._fail(*unfit)
+        elif self.slot.champion is None or not self._shadowing.waits_for(self.record.candidate, utc_s):
+            self._promote()
+        else:
+            self._shadowing.save_now_and_then(now_s)
 
     def _submit(self, name: str, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Run a job; its answer is dropped when the candidate was abandoned meanwhile."""
@@ -292,28 +264,25 @@ class SlotDelivery:
 
         self._around.worker.submit(f"slot {self.slot.id}: {name}", job, finish)
 
-    def _verify(self, metadata: bytes, utc_s: float) -> None:
-        wanted, part = self.record.candidate, self.part
-        if wanted is None or part is None:
+    def _verify(self, metadata: bytes, now_s: float, utc_s: float) -> None:
+        wanted = self.record.candidate
+        if wanted is None:
             return
-        destination = self.path_of(wanted.sha256)
+        part, mend = self._folder.part(wanted.sha256), self.record.repairs < REPAIRS
         trust = self._around.trust
 
-        def job() -> None:
-            if not part.exists() and digest_of(destination) == wanted.sha256:
-                return  # verified and renamed just before the power went
-            if not part.exists():
-                raise TrustError("target_length", f"{part.name}: expected {wanted.length} bytes, the file is gone")
-            trust.verify_bundle(metadata, wanted, part, destination, utc_s)
-
-        def done(answer: MillwrightError | None) -> None:
+        def done(answer: bool | MillwrightError) -> None:
             if isinstance(answer, MillwrightError):
                 self._refuse(answer)
-            else:
+            elif answer:
                 self._go(Event.VERIFIED)
-                self._prune()
+                self._folder.prune(self.record)
+            else:
+                log.warning("slot %s: what was fetched is not what is wanted; mending it", self.slot.id)
+                self._go(Event.DAMAGED)
+                self._begin_fetch(now_s)
 
-        self._submit("verify", job, done)
+        self._submit("verify", lambda: verify_file(trust, metadata, wanted, part, mend=mend, utc_s=utc_s), done)
 
     def _enter(self) -> None:
         """Load the candidate; from `replayed` on it is known to give the right scores, and enters the slot."""
@@ -325,7 +294,7 @@ class SlotDelivery:
                 self._with_calibration(loaded, self.slot.install)
             else:
                 self._go(Event.SHADOWED)
-                self._with_calibration(loaded, self.slot.begin_shadow)
+                self._begin_shadow(loaded)
             return
         self._load_candidate(replay=self.record.state is State.VERIFIED)
 
@@ -333,41 +302,40 @@ class SlotDelivery:
         wanted = self.record.candidate
         if wanted is None:
             return
-        path, slot, runtime = self.path_of(wanted.sha256), self.slot, self._around.runtime
-
-        def job() -> Loaded:
-            bundle = load_bundle_file(path, wanted.sha256)
-            check_fit(bundle.manifest, slot.id, slot.points)
-            if bundle.manifest.version != wanted.version:
-                text = f"{path.name}: expected version {wanted.version}, got {bundle.manifest.version}"
-                raise BundleMismatchError(text)
-            loaded = load_network(bundle, runtime)
-            if replay:
-                report = prove(bundle, loaded, runtime)
-                difference, window_us = report.max_difference, report.window_us
-                log.info("slot %s: scores differ by %.2g at most, %.0f us a window", slot.id, difference, window_us)
-            return loaded
-
-        self._submit("replay", job, lambda answer: self._candidate_loaded(answer, replay=replay))
+        path, slot, runtime = self._folder.bundle(wanted.sha256), self.slot, self._around.runtime
+        proven_kb = self.record.memory_kb
+        self._submit(
+            "replay",
+            lambda: load_candidate(path, wanted, slot, runtime, proven_kb=proven_kb, replay=replay),
+            lambda answer: self._candidate_loaded(answer, replay=replay),
+        )
 
     def _candidate_loaded(self, answer: Loaded | MillwrightError, *, replay: bool) -> None:
         if self.record.state is State.SHADOW:
             if isinstance(answer, Loaded):
-                self._with_calibration(answer, self.slot.begin_shadow)
+                self._begin_shadow(answer)
             else:
                 self._fail(reason_of(answer), str(answer))
         elif isinstance(answer, Loaded):
             self._loaded = answer
             if replay:
-                self._go(Event.REPLAYED)
+                self._enact(Event.REPLAYED, advance(self.record, Event.REPLAYED, memory_kb=answer.memory_kb))
         else:
             self._refuse(answer)
+
+    def _begin_shadow(self, loaded: Loaded) -> None:
+        self._with_calibration(loaded, self.slot.begin_shadow)
+        try:
+            self._shadowing.go_on()
+        except StorageError as error:
+            self._report(f"how far the shadow had come is lost, it begins anew: {error}")
 
     def _promote(self) -> None:
         self._save_calibrations({self.slot.candidate.loaded.sha256} if self.slot.candidate is not None else set())
         self._healthy = 0
         self._go(Event.ACTIVATED)
         self.slot.promote()
+        self._folder.prune(self.record)
 
     # ------------------------------------------------------------------------------------------------ running
 
@@ -376,7 +344,7 @@ class SlotDelivery:
         if outcome.learned:
             self._save_calibrations(outcome.learned)
         if outcome.alarms_changed:
-            save_document(self._folder / _ALARMS, StoredAlarms(open=self.slot.open_alarms()))
+            self._folder.save_alarms(self.slot.open_alarms())
         if outcome.candidate_failure is not None and self.record.state is State.SHADOW:
             self._fail("candidate_failed", outcome.candidate_failure)
         elif outcome.champion_failure is not None:
@@ -404,10 +372,15 @@ class SlotDelivery:
         if self.record.starts:
             self._store(msgspec.structs.replace(self.record, starts=0))
 
+    def closing(self, now_s: float) -> None:
+        """The agent stops in good order."""
+        self.is_sound()
+        self._shadowing.save(now_s)
+
     def _save_calibrations(self, digests: set[str]) -> None:
         for watch in (self.slot.champion, self.slot.candidate):
             if watch is not None and watch.loaded.sha256 in digests:
-                write_atomically(self.path_of(watch.loaded.sha256, CALIBRATION_SUFFIX), watch.monitor.save())
+                self._folder.save_calibration(watch.loaded.sha256, watch.monitor.save())
 
     def recalibrate(self, point: int) -> None:
         """Forget what is normal for a point, on the disk too."""
@@ -422,8 +395,9 @@ class SlotDelivery:
         record = self.record
         error = record.error or self.trouble
         if record.state is State.SHADOW:
-            waits = self.slot.waits_for(utc_s) if self.slot.candidate is not None else ["loading"]
-            error = "; ".join(["in shadow, waiting for", *waits])[:2000]
+            waits = self._shadowing.waits_for(record.candidate, utc_s)
+            error = f"in shadow, waiting for: {'; '.join(waits) or 'its next turn'}"[:2000]
+        champion, candidate = self.slot.behaviours()
         return SlotState(
             slot=self.slot.id,
             phase=record.state.phase,
@@ -431,6 +405,8 @@ class SlotDelivery:
             active_version=_version(record.active),
             candidate_sha256=record.candidate.sha256 if record.candidate is not None else None,
             error=error,
+            champion=champion,
+            candidate=candidate,
         )
 
 

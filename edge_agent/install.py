@@ -60,29 +60,33 @@ def check_fit(manifest: Manifest, slot: str, points: Sequence[PointSettings]) ->
             )
 
 
-def load_network(bundle: Bundle, runtime: Runtime) -> Loaded:
-    """Load a bundle's network. Raises: RuntimeLoadError: the runtime cannot, or it is not what the manifest says."""
+def load_network(bundle: Bundle, runtime: Runtime, memory_kb: float | None = None) -> Loaded:
+    """Load a bundle's network. Raises: RuntimeLoadError: the runtime cannot, or it is not what the manifest says.
+
+    Args: memory_kb: what it took when it was tried out, if that is known.
+    """
     manifest = bundle.manifest
-    return Loaded(bundle.sha256, manifest, runtime.load(bundle.model, manifest.network, _name(manifest)))
+    return Loaded(bundle.sha256, manifest, runtime.load(bundle.model, manifest.network, _name(manifest)), memory_kb)
 
 
-def prove(bundle: Bundle, loaded: Loaded, runtime: Runtime) -> ReplayReport:
+def prove(bundle: Bundle, loaded: Loaded, runtime: Runtime) -> tuple[ReplayReport, float]:
     """Replay a bundle's golden vectors on this machine, and hold its costs against its budgets.
+
+    Returns: the report, and the KB of memory that one more copy of the network takes.
 
     Raises: BundleReplayError, BundleBudgetError: it gives other scores here, or costs more than its manifest promises.
             SignalError: its parts do not fit each other.
     """
     report = replay_golden(bundle, loaded.network)
     manifest = bundle.manifest
-    _check_memory(lambda: runtime.load(bundle.model, manifest.network, _name(manifest)), manifest)
-    return report
+    return report, _check_memory(lambda: runtime.load(bundle.model, manifest.network, _name(manifest)), manifest)
 
 
 def _name(manifest: Manifest) -> str:
     return f"bundle {manifest.slot}/{manifest.version}"
 
 
-def _check_memory(load: Callable[[], Network], manifest: Manifest) -> None:
+def _check_memory(load: Callable[[], Network], manifest: Manifest) -> float:
     """Measure what one more copy of the network costs; the first one also paid for the runtime's own start. The smaller
     of two measurements counts, because the rest of the agent goes on working meanwhile.
 
@@ -101,6 +105,7 @@ def _check_memory(load: Callable[[], Network], manifest: Manifest) -> None:
             f"{_name(manifest)}: the network takes {grown_kb:.0f} KB of memory here, "
             f"its budget is {manifest.budgets.memory_kb:.0f} KB"
         )
+    return max(0.0, grown_kb)
 
 
 def resident_bytes() -> int:

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.config import Config, PointSettings
-from edge_agent.delivery import CALIBRATION_SUFFIX
 from edge_agent.errors import AgentError, StorageError
 from edge_agent.install import check_fit, load_bundle_file, load_network, prove
 from edge_agent.intake import Intake
 from edge_agent.runtime import Runtime, find_runtime
 from edge_agent.slot import Outcome, Slot, SlotEvent
+from edge_agent.slot_folder import CALIBRATION_SUFFIX
 from edge_agent.storage import load_document
 from edge_agent.update import SlotRecord
 from models.bundle.archive import SUFFIX

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_agent.errors import CommandError
+from edge_agent.errors import CommandError, TrustError
 from edge_agent.storage import Document, load_document, save_document
 from edge_agent.surroundings import Trust, reason_of
 from edge_agent.worker import Worker
@@ -162,6 +162,32 @@ class Orders:
         self._store(want=answer, want_digest=digest, known_time_s=self.trusted_time(answer.issued_s))
         log.info("want %d accepted", answer.seq)
         self._follow(answer, True)
+
+    def take_package(
+        self, metadata: bytes, envelope: bytes, utc_s: float, done: Callable[[WantBody | MillwrightError], None]
+    ) -> None:
+        """Metadata and a want that came by hand. Where newer metadata are known already, those decide."""
+        trust, gateway, last_seq, now_s = self._trust, self._gateway, self.want_seq, self.trusted_time(utc_s)
+        ours = self.metadata
+
+        def job() -> tuple[WantBody, bytes]:
+            try:
+                return trust.verify_want(metadata, envelope, gateway, last_seq, now_s), metadata
+            except TrustError as error:
+                if ours is None or error.reason not in {"metadata_rollback", "metadata_expired"}:
+                    raise
+            return trust.verify_want(ours, envelope, gateway, last_seq, now_s), ours
+
+        def verified(answer: tuple[WantBody, bytes] | MillwrightError) -> None:
+            if isinstance(answer, MillwrightError):
+                self._count(reason_of(answer), str(answer))
+                done(answer)
+                return
+            body, self.metadata = answer
+            self._want_verified(body, _digest(envelope), utc_s)
+            done(body)
+
+        self._worker.submit("verify package", job, verified)
 
     def _store(self, **changes: object) -> None:
         record = msgspec.structs.replace(self.record, **changes)

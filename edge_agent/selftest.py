@@ -80,7 +80,7 @@ def _slot(config: Config, slot: str, runtime: list[Runtime]) -> str:
         raise _UnmetError("not tried: there is no runtime")
     bundle = load_bundle_file(folder / f"{record.active.sha256}{SUFFIX}", record.active.sha256)
     check_fit(bundle.manifest, slot, config.points_of(slot))
-    report = prove(bundle, load_network(bundle, runtime[0]), runtime[0])
+    report, _ = prove(bundle, load_network(bundle, runtime[0]), runtime[0])
     return (
         f"bundle {bundle.manifest.version}: golden scores differ by {report.max_difference:.2%} at most, "
         f"{report.window_us:.0f} us a window"

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edge_agent.alarms import AlarmBook, Draft, OpenAlarm
+from edge_agent.behaviour import Meter, StoredShadow, packed, unfit
 from edge_agent.config import PointSettings
 from edge_agent.errors import RuntimeLoadError
 from edge_agent.trends import TrendAccumulator
 from edge_agent.watch import Loaded, Tick, Watch
-from models.contract.messages import Diagnosis, Evidence, PointState, TrendRow
+from models.contract.messages import SCORE_BINS, Behaviour, Diagnosis, Evidence, PointState, TrendRow
 from models.errors import SignalError
 from models.signal.arrays import F32
 from models.signal.diagnose import diagnose
@@ -63,6 +64,8 @@ class Slot:
         self.names = tuple(point.name for point in points)
         self.champion: Watch | None = None
         self.candidate: Watch | None = None
+        self._meter = Meter("", len(self.points))
+        self._candidate_meter = Meter("", len(self.points))
         self._new_id = new_id
         self._trends = [TrendAccumulator(point.machine, point.point, span_s) for point in points]
         self._books = [AlarmBook(new_id, 1) for _ in points]
@@ -84,8 +87,11 @@ class Slot:
             self.champion.monitor.restore(calibration)
 
     def begin_shadow(self, loaded: Loaded, calibration: bytes | None = None) -> None:
-        """Let a bundle learn beside the champion. Raises: SignalError as `install`."""
+        """Let a bundle learn beside the champion; from now on both are measured. Raises: SignalError as `install`."""
         self.candidate = Watch(loaded, self.names)
+        self._candidate_meter = Meter(loaded.sha256, len(self.points))
+        if self.champion is not None:
+            self._meter = Meter(self.champion.loaded.sha256, len(self.points))
         if calibration is not None:
             self.candidate.monitor.restore(calibration)
 
@@ -101,6 +107,7 @@ class Slot:
     def _take_champion(self, watch: Watch | None) -> None:
         self._close_rows()
         self.champion = watch
+        self._meter = Meter(watch.loaded.sha256 if watch is not None else "", len(self.points))
         clear_windows = watch.loaded.manifest.decision.clear_windows if watch is not None else 1
         alarms = [book.open for book in self._books]
         self._books = [AlarmBook(self._new_id, clear_windows) for _ in self.points]
@@ -108,10 +115,12 @@ class Slot:
             book.take_over(alarm)
         self._scores = [None] * len(self.points)
 
-    def waits_for(self, now_s: float) -> list[str]:
+    def waits_for(self, now_s: float, windows: int = 0) -> list[str]:
         """What keeps the candidate from taking over, for people; empty when nothing does.
 
         It must have calibrated every point that delivers, and at least one: no machine goes unwatched meanwhile.
+
+        Args: windows: how many it must have scored of each of these points.
         """
         if self.candidate is None or self.champion is None:
             return ["no candidate"]
@@ -127,7 +136,38 @@ class Slot:
                 verdict = self.champion.monitor.verdict(at)
                 held = f", held back while it is in {verdict}" if verdict in {"warn", "alarm"} else ""
                 waiting.append(f"{name}: {left} windows to calibrate{held}")
+            elif (scored := self._candidate_meter.scored[at]) < windows:
+                waiting.append(f"{name}: {windows - scored} of {windows} windows to compare")
         return waiting if delivering else ["no point delivers frames"]
+
+    def unfit(self) -> tuple[str, str] | None:
+        """Why the candidate has to be given up, as (reason, text); None while nothing speaks against it."""
+        if self.candidate is None or self.champion is None:
+            return None
+        loaded = self.candidate.loaded
+        return unfit(self._candidate_meter, self._meter, loaded.manifest.budgets, loaded.memory_kb)
+
+    def behaviours(self) -> tuple[Behaviour | None, Behaviour | None]:
+        """Of champion and candidate, as far as they have scored anything."""
+        ours = self._meter.behaviour(self.champion.loaded.memory_kb) if self.champion is not None else None
+        if self.candidate is None:
+            return ours, None
+        return ours, self._candidate_meter.behaviour(self.candidate.loaded.memory_kb)
+
+    def shadow(self) -> StoredShadow | None:
+        """How far the shadow has come, for the disk."""
+        return packed(self._meter, self._candidate_meter, self.names) if self.candidate is not None else None
+
+    def go_on_with_shadow(self, kept: StoredShadow) -> None:
+        """Take up a shadow where it was before a restart; of other bundles than these, nothing is taken."""
+        scored = [kept.scored.get(name, 0) for name in self.names]
+        pairs = ((self._meter, kept.champion), (self._candidate_meter, kept.candidate))
+        for meter, before in pairs:
+            if before is None or before.sha256 != meter.sha256 or len(before.scores) != SCORE_BINS:
+                return
+        for meter, before in pairs:
+            if before is not None:
+                meter.restore(before, scored)
 
     # ---------------------------------------------------------------------------------------------- samples
 
@@ -166,9 +206,10 @@ class Slot:
                 outcome.champion_failure = str(error)
             else:
                 if tick is not None:
+                    self._meter.took(time.perf_counter() - began, len(tick.results))
                     self._judge(self.champion, tick, now_s)
         if self.candidate is not None:
-            self._shadow(self.candidate)
+            self._shadow(self.candidate, now_s)
         outcome.busy_s += time.perf_counter() - began
 
     def _judge(self, champion: Watch, tick: Tick, now_s: float) -> None:
@@ -178,6 +219,7 @@ class Slot:
             at = result.point
             self._scores[at] = result.score
             self._last_window_s[at] = now_s
+            self._measure(result, now_s)
             self._trends[at].add(result, tick.rms[row], now_s)
             if self._trends[at].due(champion.hop_s, now_s):
                 self._close_row(at)
@@ -193,6 +235,15 @@ class Slot:
             outcome.alarms_changed |= self._books[at].open != before
             if result.verdict == "warming_up" and champion.monitor.baseline(at) is not None:
                 outcome.learned.add(champion.loaded.sha256)
+
+    def _measure(self, result: Result, now_s: float) -> None:
+        """Count what the champion does; beside a candidate only where that one scores too, so that both are measured on
+        the same windows.
+        """
+        if self.candidate is None or not self.candidate.monitor.warmup_left(result.point):
+            self._meter.observe(result, now_s)
+            if self._meter.strange is not None:
+                self._carried.champion_failure, self._meter.strange = self._meter.strange, None
 
     @staticmethod
     def _full_after(champion: Watch) -> int:
@@ -215,7 +266,7 @@ class Slot:
         if event.diagnosis is not None and event.diagnosis.fault is not None:
             self._carried.events.append(event)
 
-    def _shadow(self, candidate: Watch) -> None:
+    def _shadow(self, candidate: Watch, now_s: float) -> None:
         """Let the candidate see its windows, but not learn as healthy what the champion complains about."""
         held = frozenset(
             at
@@ -224,12 +275,17 @@ class Slot:
             and candidate.monitor.warmup_left(at)
             and self.champion.monitor.verdict(at) in {"warn", "alarm"}
         )
+        began = time.perf_counter()
         try:
             tick = candidate.tick(held)
         except (SignalError, RuntimeLoadError) as error:
             self._carried.candidate_failure = str(error)
             return
-        for result in tick.results if tick is not None else ():
+        if tick is None:
+            return
+        self._candidate_meter.took(time.perf_counter() - began, len(tick.results))
+        for result in tick.results:
+            self._candidate_meter.observe(result, now_s)
             if result.verdict == "warming_up" and candidate.monitor.baseline(result.point) is not None:
                 self._carried.learned.add(candidate.loaded.sha256)
 

@@ -1,7 +1,11 @@
 """Files that survive a power cut: whole or not there, never half.
 
-Everything goes through `write_atomically`: a temporary file in the same folder, flushed to the disk, renamed over the
-target, and the folder flushed too, since a rename is only in the folder. Stored documents are JSON with a version.
+Whole files go through `write_atomically`: a temporary file in the same folder, flushed to the disk, renamed over the
+target, and the folder flushed too, since a rename is only in the folder. A file that grows (`append`, `overwrite`)
+promises nothing before `flush_file`. Stored documents are JSON with a version.
+
+Every change to a file that delivery makes is one call of `Disk`: the tests put a recorder in its place and cut the
+power after each.
 """
 
 from __future__ import annotations
@@ -9,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +22,59 @@ from edge_agent.errors import StorageError
 
 D = TypeVar("D", bound="Document")
 TEMPORARY_PREFIX = ".tmp-"
+_PROBE_PREFIX = ".writable-"
+
+
+class Disk:
+    """The calls that change something. None of them is durable by itself but `sync` and `sync_folder`."""
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Make a file with this content, in place of any other. Raises: OSError, as all of these."""
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+
+    def put(self, path: Path, offset: int, data: bytes) -> None:
+        """Write into a file (which is made if need be) at an offset."""
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.seek(offset)
+            file.write(data)
+
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut a file's end off."""
+        os.truncate(path, size)
+
+    def sync(self, path: Path) -> None:
+        """Bring a file's content to the disk."""
+        _sync(path, os.O_RDONLY)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Bring a folder's entries (new files, renames, removals) to the disk."""
+        _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+    def rename(self, path: Path, target: Path) -> None:
+        """Move a file over another."""
+        path.replace(target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file if it is there."""
+        path.unlink(missing_ok=True)
+
+    def mkdir(self, folder: Path) -> None:
+        """Make a folder in one that exists; no error if it is there."""
+        folder.mkdir(exist_ok=True)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+disk = Disk()
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,50 +88,96 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
 
     Raises: StorageError: naming the file; the old content is then still in place.
     """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}")
     try:
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            Path(name).replace(path)
+            disk.write(temporary, data)
+            if durable:
+                disk.sync(temporary)
+            disk.rename(temporary, path)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                Path(name).unlink()
+            with contextlib.suppress(OSError):
+                disk.unlink(temporary)
             raise
         if durable:
-            flush_folder(path.parent)
+            disk.sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def flush_folder(folder: Path) -> None:
-    """Bring a folder's entries (renames, removals) to the disk. Raises: OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def put(path: Path, offset: int, data: bytes) -> None:
+    """Write into a growing file. Raises: StorageError."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        disk.put(path, offset, data)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def truncate(path: Path, size: int) -> None:
+    """Cut a growing file's end off. Raises: StorageError."""
+    try:
+        disk.truncate(path, size)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be cut to {size} bytes: {error.strerror or error}") from error
+
+
+def flush_file(path: Path) -> None:
+    """Bring a file's content, and its being there, to the disk. Raises: StorageError."""
+    try:
+        disk.sync(path)
+        disk.sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be flushed: {error.strerror or error}") from error
+
+
+def move_durably(path: Path, target: Path) -> None:
+    """Move a file to its final name, content first. Raises: StorageError: it may be under either name, whole."""
+    try:
+        disk.sync(path)
+        disk.rename(path, target)
+        disk.sync_folder(target.parent)
+        if path.parent != target.parent:
+            disk.sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"{target}: cannot be put in place: {error.strerror or error}") from error
+
+
+def remove(paths: list[Path]) -> None:
+    """Remove files of one folder, if they are there. A power cut may bring them back. Raises: StorageError."""
+    for path in paths:
+        try:
+            disk.unlink(path)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be removed: {error.strerror or error}") from error
 
 
 def remove_durably(path: Path) -> None:
     """Remove a file if it is there, for good. Raises: StorageError."""
+    remove([path])
     try:
-        path.unlink(missing_ok=True)
-        flush_folder(path.parent)
+        disk.sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"{path}: cannot be removed: {error.strerror or error}") from error
 
 
-def prepare_folder(folder: Path) -> None:
-    """Make a folder and prove that it can be written. Raises: StorageError: naming the folder and the cause."""
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, for good: what is stored in it later must not vanish with it.
+
+    Raises: StorageError: naming the folder and the cause.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for one in [*reversed(folder.parents), folder]:
+            if not one.exists() or (one == folder and not one.is_dir()):
+                disk.mkdir(one)
+                disk.sync_folder(one.parent)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be made: {error.strerror or error}") from error
-    probe = folder / f".writable-{os.getpid()}"
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder and prove that it can be written. Raises: StorageError: naming the folder and the cause."""
+    make_folder(folder)
+    probe = folder / f"{_PROBE_PREFIX}{os.getpid()}"
     write_atomically(probe, b"")
     remove_durably(probe)
 
@@ -89,8 +191,9 @@ def lock_folder(folder: Path) -> int:
     try:
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for leftover in folder.rglob(f"{TEMPORARY_PREFIX}*"):
-            leftover.unlink(missing_ok=True)
+        for pattern in (f"{TEMPORARY_PREFIX}*", f"{_PROBE_PREFIX}*"):
+            for leftover in folder.rglob(pattern):
+                disk.unlink(leftover)
     except BlockingIOError as error:
         raise StorageError(f"{folder}: another agent is running on this state folder") from error
     except OSError as error:

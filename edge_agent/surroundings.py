@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from edge_agent.config import UpdateSettings
 from edge_agent.errors import RuntimeLoadError, StorageError, TrustError
+from edge_agent.fetch import Pace
 from edge_agent.runtime import Runtime
 from edge_agent.update import SlotRecord
 from edge_agent.worker import Worker
@@ -39,7 +40,9 @@ class Trust(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a delivery works with. `tell(record)` reports a step to the hub; `reason`, `detail` ride along."""
+    """What a delivery works with. `tell(record)` reports a step to the hub; `reason`, `detail` ride along. `pace`: of
+    all fetches together.
+    """
 
     state_dir: Path
     settings: UpdateSettings
@@ -47,6 +50,7 @@ class Surroundings:
     runtime: Runtime
     worker: Worker
     tell: Callable[[str, SlotRecord, str | None, str | None], None]
+    pace: Pace = field(default_factory=Pace)
 
 
 def reason_of(error: MillwrightError) -> str:

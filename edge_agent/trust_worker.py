@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from edge_agent import storage
 from edge_agent.trust_messages import (
     MAX_QUESTION_BYTES,
     MAX_TEXT_CHARS,
@@ -321,18 +322,15 @@ def install(target: TargetFile, part: Path, destination: Path) -> None:
         length = os.fstat(handle).st_size
         if length != target.length:
             if length > target.length:
-                part.unlink()
+                storage.remove([part])
             raise Refused("target_length", f"{part.name}: expected {target.length} bytes, got {length}")
         try:
             target.verify_length_and_hashes(file)
         except exceptions.LengthOrHashMismatchError as error:
-            part.unlink()
+            storage.remove([part])
             raise Refused("target_digest", f"{part.name}: {error}") from error
-        os.fsync(handle)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    part.replace(destination)
-    _sync_folder(destination.parent)
-    _sync_folder(part.parent)
+    storage.make_folder(destination.parent)
+    storage.move_durably(part, destination)
 
 
 # ------------------------------------------------------------------------------------------------------- files

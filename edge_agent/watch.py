@@ -23,11 +23,14 @@ _MAX_HISTORY = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A bundle that passed every check and may run: what is kept of it in memory."""
+    """A bundle that passed every check and may run: what is kept of it in memory. `memory_kb`: what its network took
+    when it was tried out.
+    """
 
     sha256: str
     manifest: Manifest
     network: Network
+    memory_kb: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

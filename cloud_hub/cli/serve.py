@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption
-from cloud_hub.settings import load_settings
+from cloud_hub.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from cloud_hub.transport import Link
+    from cloud_hub.trust.repository import Repository
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +38,7 @@ def serve(
         raise typer.BadParameter(f"expected debug, info, warning or error, got {log_level!r}", param_hint="--log-level")
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
-    from cloud_hub.delivery.publish import MetadataKeeper
+    from cloud_hub.delivery.blocks import BlockService
     from cloud_hub.services.rescore import Rescorer
     from cloud_hub.services.rollouts import RolloutService
     from cloud_hub.services.serve import Hub
@@ -55,10 +60,32 @@ def serve(
     hub = Hub(
         settings,
         rescore=Rescorer(settings.bundles_dir),
-        periodic=MetadataKeeper(settings, repository) if repository is not None else None,
+        periodic=_periodic(settings, repository) if repository is not None else None,
         rollouts=(lambda database: RolloutService(database, repository)) if repository is not None else None,
         identity=desk,
     )
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
-    hub.run(ready_file, on_ready=lambda: typer.echo("ready"))
+    blocks = BlockService(settings)
+    blocks.start()
+    try:
+        hub.run(ready_file, on_ready=lambda: typer.echo("ready"))
+    finally:
+        blocks.stop()
     typer.echo("stopped")
+
+
+def _periodic(settings: Settings, repository: Repository) -> Callable[[Link], None]:
+    """What a hub that signs does every minute: keep the metadata fresh, clear chunks that nobody wants any more."""
+    from cloud_hub.delivery.collect import ChunkCollector
+    from cloud_hub.delivery.publish import MetadataKeeper
+    from cloud_hub.store.registry import SqlRegistry
+
+    keeper = MetadataKeeper(settings, repository)
+    registry = SqlRegistry(settings)
+    collector = ChunkCollector(settings.bundles_dir, registry.list_bundles, registry.wanted_digests)
+
+    def work(link: Link) -> None:
+        keeper(link)
+        collector(link)
+
+    return work

@@ -34,6 +34,7 @@ def want(
     json: JsonOption = None,
 ) -> None:
     """Want a bundle on gateways; their other slots stay as they are."""
+    from cloud_hub.delivery.collect import ChunkCollector
     from cloud_hub.delivery.want import When, build_want, send_want
     from cloud_hub.errors import GateError, NotFoundError
 
@@ -48,6 +49,9 @@ def want(
         for record in records:
             if slot is not None and record.slot != slot:
                 raise GateError(f"bundle {record.target}: it is for the slot {record.slot}, not {slot}")
+        collector = ChunkCollector(hub.settings.bundles_dir, registry.list_bundles, registry.wanted_digests)
+        for record in records:
+            collector.ensure(hub.link, record)
         changes = dict.fromkeys(remove or [], None) | {record.slot: record for record in records}
         for gateway in gateways:
             if not changes and registry.current_want(gateway) is None:

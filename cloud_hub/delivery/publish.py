@@ -27,7 +27,7 @@ from models.contract.topics import Chunk, Metadata, topic_of
 logger = logging.getLogger(__name__)
 
 _COMPLAINT_S = 86_400.0
-_IN_FLIGHT = 16  # chunks that wait for their acknowledgement together: each batch has the link's time limit to itself
+IN_FLIGHT = 16  # chunks that wait for their acknowledgement together: each batch has the link's time limit to itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ def send_bundle(
     """Send a registered bundle's chunks, then the metadata that vouch for it. Raises: LinkError."""
     began, sent_before = time.monotonic(), link.bytes_sent
     chunks = list(chunk_messages(record.sha256, data))
-    for start in range(0, len(chunks), _IN_FLIGHT):
-        batch = chunks[start : start + _IN_FLIGHT]
+    for start in range(0, len(chunks), IN_FLIGHT):
+        batch = chunks[start : start + IN_FLIGHT]
         link.publish_all(batch, retain=True)
         on_progress(sum(len(payload) for _, payload in batch))
     send_metadata(repository, link, fleet)

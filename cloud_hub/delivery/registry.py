@@ -59,5 +59,8 @@ class BundleRegistry(Protocol):
     def current_want(self, gateway: str) -> WantRecord | None:
         """The want with the highest seq of a gateway, or None."""
 
+    def wanted_digests(self) -> set[str]:
+        """The bundles that the newest want of any gateway names."""
+
     def add_want(self, record: WantRecord) -> None:
         """Remember a want."""

@@ -84,6 +84,17 @@ class SqlRegistry:
         with self._database.read() as session:
             return newest_wants(session, [gateway]).get(gateway)
 
+    def wanted_digests(self) -> set[str]:
+        """The bundles that the newest want of any gateway names."""
+        newest = select(t.Want.gateway, func.max(t.Want.seq).label("seq")).group_by(t.Want.gateway).subquery()
+        query = (
+            select(t.WantBundle.sha256)
+            .join(newest, (t.WantBundle.gateway == newest.c.gateway) & (t.WantBundle.seq == newest.c.seq))
+            .distinct()
+        )
+        with self._database.read() as session:
+            return set(session.scalars(query))
+
     def add_want(self, record: WantRecord) -> None:
         """Remember a want.
 

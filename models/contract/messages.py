@@ -2,7 +2,7 @@
 
 Up to the hub, JSON so that people can read them with `mosquitto_sub` (`AgentState`, `Ack`, `AlarmEvent`), MessagePack
 where the bulk is (`TrendBatch`, `CaptureChunk`). Down, JSON: `Envelope` around a `WantBody` or a command body, and
-`ReceiptBody`.
+`ReceiptBody`. `GetBody` goes up and `BlockBody` (MessagePack) comes down where retained chunks have failed.
 
 Versions: `schema` is "major.minor". The same major is read and unknown fields are passed over; another major raises
 `SchemaError`. All times `*_s` are UTC seconds since 1970 unless the name says otherwise.
@@ -272,6 +272,43 @@ class CaptureChunk(Message, frozen=True, kw_only=True):
     gap: bool = False
 
 
+# ---------------------------------------------------------------------------------------------- blocks on request
+
+
+class GetBody(Message, frozen=True, kw_only=True):
+    """A gateway asks for blocks of a file that it could not get as retained chunks, or that it got wrong.
+
+    Bit k of `bitmap`, least significant first, is set where block `first` + k is wanted. `digests`: it asks for the
+    digests of all blocks instead, to find out which ones are wrong.
+    """
+
+    gateway: Id
+    sha256: Sha256
+    first: Annotated[int, msgspec.Meta(ge=0, lt=1_000_000)] = 0
+    bitmap: Annotated[bytes, msgspec.Meta(max_length=256)] = b""
+    digests: bool = False
+
+    def blocks(self) -> list[int]:
+        """The blocks asked for, in order."""
+        bits = int.from_bytes(self.bitmap, "little")
+        return [self.first + k for k in range(bits.bit_length()) if bits >> k & 1]
+
+
+DIGEST_BYTES = 16
+"""Of SHA-256, as many as a `BlockBody` gives of each block: the digests of the largest bundle fill one block."""
+
+
+class BlockBody(Message, frozen=True, kw_only=True):
+    """One block of a file, MessagePack; or, without an index, the digests of all its blocks, `DIGEST_BYTES` each.
+
+    Nothing in it is signed: the file's own digest is what counts, and this only says where to look for an error.
+    """
+
+    sha256: Sha256
+    index: Annotated[int, msgspec.Meta(ge=0, lt=1_000_000)] | None = None
+    data: Annotated[bytes, msgspec.Meta(max_length=32_768)]
+
+
 # ---------------------------------------------------------------------------------------------- down
 
 
@@ -367,7 +404,7 @@ MAX_METADATA_INFLATED_BYTES = 262_144
 CHUNK_BYTES = 32_768
 MAX_BUNDLE_BYTES = 64 * 2**20
 
-_MSGPACK_TYPES = (TrendBatch, CaptureChunk)
+_MSGPACK_TYPES = (TrendBatch, CaptureChunk, BlockBody)
 
 
 def encode(message: Message | Envelope) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from cloud_hub.delivery.blocks import BlockDesk
+from edge_agent import storage
 from edge_agent.agent import Agent, Clock
 from edge_agent.config import (
     BrokerSettings,
@@ -270,9 +271,9 @@ class FakeTrust:
         if self.refuse_bundle is not None:
             raise TrustError(self.refuse_bundle, f"bundle: refused for {self.refuse_bundle}")
         if read_bundle_digest(part) != wanted.sha256:
-            part.unlink()
+            storage.remove([part])
             raise TrustError("target_digest", f"bundle: expected SHA-256 {wanted.sha256}")
-        part.rename(destination)
+        storage.move_durably(part, destination)
 
 
 def read_bundle_digest(path: Path) -> str:
@@ -327,6 +328,7 @@ class Site:
     worker: InlineWorker = field(default_factory=InlineWorker)
     time: FakeClock = field(default_factory=FakeClock)
     node: Node = field(default_factory=Node)
+    runtime: Runtime = field(default_factory=runtime)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(11))
     agent: Agent = field(init=False)
     transport: FakeTransport = field(init=False)
@@ -344,8 +346,8 @@ class Site:
             f"mw/1/n/{GATEWAY}/", (topics.topic_of(topics.State(GATEWAY)), encode(will))
         )
         self.agent = Agent(
-            self.settings, self.transport, self.trust, runtime(), self.worker, boot_id=f"{self.boots:016x}",
-            clock=self.time.clock(), rng=random.Random(1),
+            self.settings, self.transport, self.trust, self.runtime, self.worker, boot_id=f"{self.boots:016x}",
+            clock=self.time.clock(),
         )  # fmt: skip
         self.agent.start()
         return self.agent
@@ -368,11 +370,27 @@ class Site:
             self.broker.publish(node.topic, node.frame(make(WINDOW, self.rng)))
             self.run(1, WINDOW / RATE_HZ + 0.05)
 
-    def publish_bundle(self, data: bytes) -> None:
+    def publish_bundle(self, data: bytes, chunks: int | None = None) -> None:
+        """All chunks, or only so many."""
         sha256 = wanted(data).sha256
-        for index, start in enumerate(range(0, len(data), CHUNK_BYTES)):
+        for index, start in list(enumerate(range(0, len(data), CHUNK_BYTES)))[:chunks]:
             topic = topics.topic_of(topics.Chunk(sha256, index))
             self.broker.publish(topic, data[start : start + CHUNK_BYTES], retain=True)
+
+    def answer_requests(self, *bundles: bytes) -> BlockDesk:
+        """From now on the hub answers requests for blocks of these bundles."""
+        published = self.folder.with_name(f"{self.folder.name}-hub")
+        published.mkdir(exist_ok=True)
+        for data in bundles:
+            (published / f"{wanted(data).sha256}.mwb").write_bytes(data)
+        desk = BlockDesk(published)
+
+        def listen(topic: str, payload: bytes) -> None:
+            for to, answer, retain in desk.answer(topic, payload, self.time.now_s):
+                self.broker.publish(to, answer, retain=retain)
+
+        self.broker.listeners.append(listen)
+        return desk
 
     def publish_metadata(self, metadata: bytes = b"metadata-1") -> None:
         self.broker.publish(topics.topic_of(topics.Metadata(FLEET)), metadata, retain=True)

@@ -25,6 +25,7 @@ from models.contract.messages import (
     AlarmEvent,
     CaptureChunk,
     CommandBody,
+    GetBody,
     ReceiptBody,
     TrendBatch,
     WantBody,
@@ -39,7 +40,7 @@ WAIT_S = 30.0
 T = TypeVar("T")
 _KINDS = {
     topics.State: AgentState, topics.Ack: Ack, topics.Event: AlarmEvent, topics.Trend: TrendBatch,
-    topics.Capture: CaptureChunk,
+    topics.Capture: CaptureChunk, topics.Get: GetBody,
 }  # fmt: skip
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from edge_agent import storage
-from edge_agent.agent import HEARTBEAT_S
 from edge_agent.captures import MAX_CAPTURES, MAX_HELD_BYTES, MAX_IN_FLIGHT, Captures
 from edge_agent.errors import CommandError, StorageError
+from edge_agent.reporting import HEARTBEAT_S
 from edge_agent.status import MAX_COUNTERS, bounded_counters, read_status, render_status
 from edge_agent.wire import WAKE_FRAMES, Inbox, Incoming, Lane
 from models.contract import topics
@@ -231,7 +231,7 @@ class TestTrouble:
         with monkeypatch.context() as patch:
             patch.setattr(site.agent.outbox, "add_event", full)
             patch.setattr(storage, "write_atomically", full)
-            patch.setattr("edge_agent.delivery.save_document", full)
+            patch.setattr("edge_agent.slot_folder.save_document", full)
             site.feed(6, faulty)
         assert site.agent.state().points[0].verdict == "alarm"
         assert site.agent.state().counters["storage_failed"] > 0

@@ -11,7 +11,7 @@ from edge_agent.cli import main
 from models.contract.recording import write_header, write_record
 from tests.edge_agent.kit import WINDOW, Node, Site, bundle_bytes, config_toml, faulty, healthy
 
-COMMANDS = ["run", "check-config", "selftest", "status", "replay"]
+COMMANDS = ["run", "check-config", "selftest", "status", "install", "replay"]
 
 
 @pytest.fixture

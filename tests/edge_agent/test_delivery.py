@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from edge_agent.config import UpdateSettings
 from edge_agent.errors import RuntimeLoadError
-from edge_agent.update import State
+from edge_agent.update import State, share_of_jitter
 from models.contract import topics
-from models.contract.messages import CHUNK_BYTES
+from models.contract.messages import CHUNK_BYTES, BlockBody, encode
+from models.signal.monitor import Result
 from tests.edge_agent.kit import (
     CALIBRATION,
     FLEET,
@@ -137,7 +141,226 @@ class TestWayIn:
         assert site.state().slots[0].active_version == "2.0.0"
 
 
+class TestRepair:
+    """What the broker retains is missing or is not what was published; the hub is there."""
+
+    def test_a_poisoned_chunk_is_found_and_mended_by_the_hub(self, site: Site) -> None:
+        desk = site.answer_requests(TWO)
+        site.publish_bundle(TWO)
+        chunk = topics.topic_of(topics.Chunk(wanted(TWO).sha256, 2))
+        site.broker.retained[chunk] = bytes(CHUNK_BYTES)
+        site.publish_metadata()
+        site.publish_want(wanted(TWO))
+        site.run(30)
+        assert site.record.state is State.ACTIVE
+        assert desk.counters["sent"] == 2, "the digests, and the one block that was wrong"
+        assert site.broker.retained[chunk] == TWO[2 * CHUNK_BYTES : 3 * CHUNK_BYTES], "mended for everybody"
+        assert "fetching" in site.phases()[site.phases().index("fetched") :]
+
+    def test_a_missing_chunk_comes_from_the_hub(self, site: Site) -> None:
+        desk = site.answer_requests(TWO)
+        site.publish_bundle(TWO)
+        del site.broker.retained[topics.topic_of(topics.Chunk(wanted(TWO).sha256, 1))]
+        site.publish_metadata()
+        site.publish_want(wanted(TWO))
+        site.run(10)
+        assert desk.counters["sent"] == 0, "not at once: the chunk may be under way"
+        site.run(3, 21.0)
+        site.run(20)
+        assert site.record.state is State.ACTIVE
+        assert desk.counters["sent"] >= 1
+
+    def test_nothing_retained_at_all(self, site: Site) -> None:
+        site.answer_requests(TWO)
+        site.publish_metadata()
+        site.publish_want(wanted(TWO))
+        site.run(5)
+        site.run(3, 21.0)
+        site.run(30)
+        assert site.record.state is State.ACTIVE
+
+    @pytest.mark.parametrize("lie", ["all is well", "all is wrong", "too short"])
+    def test_a_lie_about_digests_ends_in_a_refusal_or_in_the_right_file(self, site: Site, lie: str) -> None:
+        live(site)
+        site.publish_bundle(TWO)
+        sha256, chunks = wanted(TWO).sha256, -(-len(TWO) // CHUNK_BYTES)
+        poison = bytes(CHUNK_BYTES)
+        site.broker.retained[topics.topic_of(topics.Chunk(sha256, 1))] = poison
+        parts = [TWO[at : at + CHUNK_BYTES] for at in range(0, len(TWO), CHUNK_BYTES)]
+        parts[1] = poison
+        said = {
+            "all is well": b"".join(hashlib.sha256(part).digest()[:16] for part in parts),
+            "all is wrong": bytes(16 * chunks),
+            "too short": bytes(15),
+        }[lie]
+
+        def spoof(topic: str, payload: bytes) -> None:
+            if topic.endswith("/get"):
+                answer = BlockBody(sha256=sha256, data=said)
+                site.broker.publish(topics.topic_of(topics.Block(GATEWAY)), encode(answer))
+
+        site.broker.listeners.append(spoof)
+        site.publish_want(wanted(TWO))
+        site.run(150, 1.0)
+        site.run(20)
+        assert site.record.state is State.REFUSED
+        assert site.record.reason == "target_digest"
+        assert files(site) == {name(ONE)}
+
+    def test_blocks_that_nobody_asked_for_are_counted(self, site: Site) -> None:
+        live(site)
+        topic = topics.topic_of(topics.Block(GATEWAY))
+        site.broker.publish(topic, encode(BlockBody(sha256=wanted(TWO).sha256, index=0, data=b"x")))
+        site.broker.publish(topic, b"\xc1")
+        site.broker.publish(topic, b"x", retain=True)
+        site.run(3)
+        counters = site.agent.all_counters()
+        assert (counters["ignored.block"], counters["refused.block"]) == (1, 2)
+
+    def test_a_bundle_that_is_still_on_the_disk_is_not_fetched_again(self, site: Site) -> None:
+        live(site)
+        site.deliver(TWO)
+        site.feed(CALIBRATION + 6)
+        assert site.record.active.version == "2.0.0"
+        site.broker.retained = {t: p for t, p in site.broker.retained.items() if "/b/" not in t}
+        site.publish_want(wanted(ONE))
+        site.run(20)
+        assert site.record.state is State.ACTIVE, "with what it had learned before"
+        site.feed(6)
+        assert site.record.state is State.CONFIRMED
+        assert site.record.active.version == "1.0.0"
+
+    def test_a_cap_on_bytes_a_second_spreads_the_chunks(self, tmp_path: Path) -> None:
+        site = Site(tmp_path)
+        site.settings = config(tmp_path, update=UpdateSettings(confirm_ticks=3, max_bytes_s=CHUNK_BYTES / 10))
+        site.start()
+        site.deliver(TWO)
+        assert site.record.state is State.FETCHING
+        assert site.agent.deliveries[SLOT].fetcher.fetched_bytes == CHUNK_BYTES
+        site.run(100, 0.1)
+        assert site.agent.deliveries[SLOT].fetcher.fetched_bytes == 2 * CHUNK_BYTES
+        site.run(400, 0.1)
+        assert site.record.state is State.ACTIVE
+        assert not [ack for ack in site.acks() if ack.reason == "stalled"], "waiting for its own pace is no stall"
+
+    def test_jitter_is_the_same_each_time_and_spread_over_gateways(self, site: Site) -> None:
+        site.publish_metadata()
+        site.publish_want(wanted(TWO), jitter_s=1000)
+        site.run(3)
+        first = site.record.begin_s
+        site.kill()
+        site.start()
+        site.run(3)
+        assert site.record.begin_s == first
+        shares = sorted(share_of_jitter(f"gw-{at}", 7) for at in range(1000))
+        assert max(abs(share - at / 1000) for at, share in enumerate(shares)) < 0.05
+
+
 class TestShadow:
+    def test_a_held_candidate_stays_until_a_want_lets_it_go(self, site: Site) -> None:
+        live(site)
+        held = msgspec.structs.replace(wanted(TWO), hold=True, shadow_windows=5)
+        site.publish_bundle(TWO)
+        site.publish_want(held)
+        site.run(20)
+        site.feed(CALIBRATION + 30)
+        assert site.record.state is State.SHADOW
+        state = site.agent.state().slots[0]
+        assert state.error == "in shadow, waiting for: the hub, which holds it there"
+        assert state.champion is not None
+        assert state.candidate is not None
+        assert state.champion.sha256 == wanted(ONE).sha256
+        assert state.candidate.sha256 == wanted(TWO).sha256
+        assert abs(state.champion.windows - state.candidate.windows) <= 2, "measured on the same windows"
+        assert sum(state.candidate.scores) == state.candidate.windows >= 25
+        assert state.candidate.memory_kb is not None
+        assert state.candidate.window_us > 0.0
+        site.broker.log.clear()
+        site.publish_want(msgspec.structs.replace(held, hold=False))
+        site.run(5)
+        assert site.phases() == ["shadow", "active"], "nothing was fetched again"
+        assert not [topic for topic, _, _ in site.broker.log if "/get" in topic]
+        site.feed(5)
+        assert site.record.state is State.CONFIRMED
+
+    def test_enough_windows_are_compared_first_and_a_restart_does_not_begin_anew(self, site: Site) -> None:
+        live(site)
+        site.publish_bundle(TWO)
+        site.publish_want(msgspec.structs.replace(wanted(TWO), shadow_windows=40))
+        site.run(20)
+        site.feed(CALIBRATION + 20)
+        assert site.record.state is State.SHADOW
+        assert "of 40 windows to compare" in (site.agent.state().slots[0].error or "")
+        before = site.agent.state().slots[0].candidate
+        site.agent.close()
+        site.start()
+        site.run(3)
+        after = site.agent.state().slots[0].candidate
+        assert after is not None
+        assert before is not None
+        assert (after.windows, after.scores, after.since_s) == (before.windows, before.scores, before.since_s)
+        site.feed(12)
+        assert site.record.state is State.SHADOW
+        site.feed(12)
+        assert site.record.state is State.CONFIRMED
+
+    def test_alarms_of_a_candidate_never_go_up(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        live(site)
+        site.publish_bundle(TWO)
+        site.publish_want(msgspec.structs.replace(wanted(TWO), hold=True))
+        site.run(20)
+        site.feed(CALIBRATION + 2)
+        candidate = site.agent.deliveries[SLOT].slot.candidate
+        real = candidate.monitor.process
+        monkeypatch.setattr(candidate.monitor, "process", lambda *a: [_loud(result) for result in real(*a)])
+        site.feed(10)
+        assert site.agent.state().slots[0].candidate.flagged >= 9
+        assert site.agent.state().slots[0].candidate.alarms >= 1
+        assert site.events() == []
+        assert site.agent.state().points[0].verdict == "ok"
+        site.feed(200)
+        assert site.record.state is State.ROLLED_BACK
+        assert site.record.reason == "shadow_flags"
+        assert "the champion 0 of" in site.record.error
+        assert site.events() == []
+
+    def test_a_score_that_is_no_number_gives_a_candidate_up(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        live(site)
+        site.deliver(TWO)
+        site.feed(CALIBRATION - 2)
+        candidate = site.agent.deliveries[SLOT].slot.candidate
+        real = candidate.monitor.process
+        strange = lambda *a: [dataclasses.replace(r, score=float("nan")) for r in real(*a)]  # noqa: E731
+        monkeypatch.setattr(candidate.monitor, "process", strange)
+        site.feed(3)
+        assert (site.record.state, site.record.reason) == (State.ROLLED_BACK, "shadow_scores")
+        assert site.agent.state().points[0].verdict == "ok"
+
+    def test_on_probation_a_score_that_is_no_number_rolls_back(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        live(site)
+        site.deliver(TWO)
+        site.feed(CALIBRATION)
+        site.run(3)
+        assert site.record.state is State.ACTIVE
+        champion = site.agent.deliveries[SLOT].slot.champion
+        real = champion.monitor.process
+        strange = lambda *a: [dataclasses.replace(r, score=float("inf")) for r in real(*a)]  # noqa: E731
+        monkeypatch.setattr(champion.monitor, "process", strange)
+        site.feed(1)
+        assert (site.record.state, site.record.active.version) == (State.ROLLED_BACK, "1.0.0")
+
+    def test_a_candidate_that_is_too_slow_on_live_samples_is_given_up(self, site: Site) -> None:
+        live(site)
+        site.publish_bundle(TWO)
+        site.publish_want(msgspec.structs.replace(wanted(TWO), hold=True))
+        site.run(20)
+        site.feed(CALIBRATION)
+        site.agent.deliveries[SLOT].slot._candidate_meter.took(1000.0, 1)
+        site.feed(25)
+        assert (site.record.state, site.record.reason) == (State.ROLLED_BACK, "shadow_latency")
+
     def test_a_second_bundle_learns_beside_the_first_and_takes_over(self, site: Site) -> None:
         live(site)
         site.deliver(TWO)
@@ -289,6 +512,13 @@ class TestFailure:
         assert site.agent.state().points[0].verdict == "ok"
 
 
+def _loud(result: Result) -> Result:
+    """As if the candidate saw a fault in every window."""
+    if result.score is None:
+        return result
+    return dataclasses.replace(result, score=5.0, verdict="alarm", change="raised")
+
+
 def _broken(*_: object) -> None:
     raise RuntimeLoadError("test: the runtime gave up")
 
@@ -356,6 +586,8 @@ class TestRefusal:
         site.broker.retained[chunk] = bytes(CHUNK_BYTES)
         site.publish_want(wanted(TWO))
         site.run(30)
+        site.run(120, 1.0)  # nobody answers, and all of it fetched again is no better
+        site.run(20)
         assert "expected SHA-256" in self.refused(site, "target_digest")
         site.publish_bundle(TWO)
         site.publish_metadata(b"metadata-2")

@@ -147,6 +147,7 @@ class TestBadInput:
         assert "frames.unknown_node" in shown
 
     def test_a_forged_want_and_a_forged_bundle_change_nothing(self, site: LiveSite) -> None:
+        site.config.write_text(site.config.read_text().replace("[update]", "[update]\nstall_s = 1"))
         go_live(site, Node())
         runs = site.await_(Ack, lambda ack: ack.phase == "active").sha256
         forged = site.publish_bundle(bundle_bytes("2.0.0"))

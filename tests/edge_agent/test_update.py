@@ -19,6 +19,7 @@ from edge_agent.update import (
     advance,
     counted_start,
     diagram,
+    heard,
 )
 from models.contract.messages import Phase, WantedBundle
 
@@ -41,7 +42,7 @@ def test_every_pair_is_a_step_or_a_typed_error_that_changes_nothing(state: State
         after = advance(before, event, candidate=OTHER, want_seq=5)
         assert after.state is TRANSITIONS[state][event]
         assert after.active is not None, "with something active, something stays active"
-        assert after.want_seq == (5 if event is Event.WANTED else 4)
+        assert after.want_seq == (5 if event in {Event.WANTED, Event.AMENDED} else 4)
     else:
         with pytest.raises(UpdateError, match=f"'{event.value}' has no place in state '{state.value}'"):
             advance(before, event, candidate=OTHER, want_seq=5)
@@ -98,3 +99,42 @@ class TestRecord:
         for state in State:
             before = record(state)
             assert counted_start(before).starts == before.starts + (state in ON_TRIAL)
+
+
+class TestHeard:
+    """What a verified want means for a slot."""
+
+    RUNS = NEW.__class__(slot="s", target="s/old.mwb", sha256=OLD.sha256, length=100, version="1")
+
+    @pytest.mark.parametrize("state", State)
+    def test_whatever_it_means_has_its_place_in_the_table(self, state: State) -> None:
+        waiting = state in {one for one in State if Event.AMENDED in TRANSITIONS[one]} | {State.REFUSED}
+        befores = [record(state, candidate=NEW if waiting else None)]
+        if state is State.IDLE:
+            befores = [SlotRecord()]
+        elif state not in {State.SHADOW, State.ACTIVE, State.CONFIRMED}:
+            befores.append(SlotRecord(state=state, candidate=NEW if waiting else None, want_seq=4))
+        for before in befores:
+            for wanted in (None, NEW, OTHER, self.RUNS, msgspec.structs.replace(NEW, hold=True)):
+                for seq in (4, 5):
+                    event = heard(before, wanted, seq)
+                    if event is not None:
+                        assert event in TRANSITIONS[state], (before, wanted, seq)
+
+    def test_the_same_again_is_nothing_new(self) -> None:
+        assert heard(record(State.FETCHING), NEW, 4) is None
+        assert heard(record(State.CONFIRMED, candidate=None), self.RUNS, 5) is None
+        assert heard(record(State.CONFIRMED, candidate=None), None, 5) is None
+        assert heard(record(State.REFUSED), NEW, 4) is None
+
+    def test_other_conditions_do_not_begin_anew(self) -> None:
+        held = msgspec.structs.replace(NEW, hold=True, shadow_windows=7)
+        for state in (State.SEEN, State.FETCHING, State.SHADOW):
+            assert heard(record(state), held, 5) is Event.AMENDED
+        assert heard(record(State.REFUSED), held, 5) is Event.WANTED, "another want is another chance"
+
+    def test_not_wanted_any_more(self) -> None:
+        assert heard(record(State.SHADOW), self.RUNS, 5) is Event.KEPT
+        assert heard(record(State.SHADOW), None, 5) is Event.KEPT
+        assert heard(SlotRecord(state=State.FETCHING, candidate=NEW), None, 5) is Event.WITHDRAWN
+        assert heard(record(State.FETCHING), OTHER, 5) is Event.WANTED

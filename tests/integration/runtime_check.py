@@ -23,7 +23,7 @@ def main() -> None:
     bundle = read_bundle(Path(path).read_bytes(), path)
     runtime = find_runtime(kind)
     loaded = load_network(bundle, runtime)
-    report = prove(bundle, loaded, runtime)
+    report, _ = prove(bundle, loaded, runtime)
     scorer = Scorer(loaded.manifest, loaded.network)
     raw = scorer.score(scorer.extract(bundle.golden.windows)).raw
     heavy = sorted({"tensorflow", "scipy", "fastapi", "pandas"} & {m.split(".")[0] for m in sys.modules})

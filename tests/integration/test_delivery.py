@@ -24,6 +24,7 @@ from cloud_hub.trust.keys import create_repository, load_signer, open_repository
 from edge_agent.errors import TrustError
 from edge_agent.trust import TrustStore
 from models.bundle.archive import read_bundle
+from models.bundle.package import decode_package
 from models.contract.ids import FleetId, GatewayId
 from models.contract.messages import CHUNK_BYTES, CaptureCommand, WantBody, WantedBundle
 from models.contract.topics import Chunk, Command, Metadata, Want, topic_of
@@ -307,3 +308,17 @@ def test_no_broker(tmp_path: Path):
     without_broker = run("publish", str(path))
     assert without_broker.returncode == 1
     assert f"broker 127.0.0.1:{port}: " in without_broker.stderr
+
+
+def test_an_exported_package_holds_all_that_a_gateway_needs(site: Site) -> None:
+    site.publish(ONE)
+    path = site.folder / "stick.mwx"
+    result = site.hub("export", "pump-vibration/1.0.0", "--gateway", GATEWAY, "--out", str(path))
+    package = decode_package(path.read_bytes(), "stick")
+    want = site.store.verify_want(package.metadata, package.wants[GATEWAY], GATEWAY, 0, time.time())
+    assert package.bundle == ONE
+    assert [(one.slot, one.sha256) for one in want.bundles] == [("pump-vibration", result["sha256"])]
+    assert want.seq == result["wants"][0]["seq"]
+    again = site.hub("want", GATEWAY, "--bundle", "pump-vibration/1.0.0")
+    assert again["wants"][0]["seq"] > want.seq, "a want on a stick takes a number like any other"
+    site.hub("export", "pump-vibration/9", "--gateway", GATEWAY, "--out", str(path), expect=1)

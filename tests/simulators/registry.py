@@ -32,6 +32,9 @@ class MemoryRegistry:
     def current_want(self, gateway: str) -> WantRecord | None:
         return self.wants.get(gateway, [None])[-1]
 
+    def wanted_digests(self) -> set[str]:
+        return {sha256 for wants in self.wants.values() for _, sha256 in wants[-1].bundles}
+
     def add_want(self, record: WantRecord) -> None:
         current = self.current_want(record.gateway)
         if current is not None and record.seq <= current.seq:
