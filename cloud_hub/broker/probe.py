@@ -12,7 +12,7 @@ import json
 import secrets
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -272,7 +272,7 @@ class Prober:
     # --------------------------------------------------------------------------------------------------- helpers
 
     @contextlib.contextmanager
-    def _kept(self, topic: str, payload: bytes):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a generator's own
+    def _kept(self, topic: str, payload: bytes) -> Iterator[None]:
         """A retained message, cleared afterwards."""
         name = sha256(topic.encode() + payload[:64]).hexdigest()[:12]
         with self._dialogue(f"{name}-set") as one:
