@@ -117,6 +117,10 @@ class Dialogue:
         self._send(packets.publish(topic, payload, packet_id=packet_id, retain=retain))
         return packet_id
 
+    def forget_acknowledgements(self) -> None:
+        """Drop what came and was not a message: for who has sent much without waiting."""
+        self._waiting.clear()
+
     def subscribe(self, *filters: str) -> list[int] | None:
         """Subscribe at QoS 1. Returns: what was granted per filter (128 is a refusal), None for no answer."""
         packet_id = next(self._ids)
