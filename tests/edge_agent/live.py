@@ -105,7 +105,9 @@ class LiveSite:
     def _on_message(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
         if not message.payload:  # a retained message was cleared
             return
-        kind = _KINDS[type(topics.address_of(message.topic))]
+        kind = _KINDS.get(type(topics.address_of(message.topic)))
+        if kind is None:
+            return  # amqtt sends what is retained to clients that did not ask for it
         decoded = decode(kind, bytes(message.payload), message.topic)
         with self._changed:
             self.got.append(decoded)

@@ -35,6 +35,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     first_to_last_s: float
     quantiles_s: dict[str, float]
     trust_ms: float
+    clients_cpu_s: float
+    broker_cpu_s: float
     publish_s: float = 0.0
     wants_s: float = 0.0
 
@@ -59,9 +61,9 @@ def ours(gateways: int, length: int, cut: int = 0) -> Cost:
         first = time.monotonic()
         send_wants(bodies, repository, here.registry, link)
         sent = time.monotonic()
-        lines = results(processes)
+        lines, cpu_s = results(processes)
         return _cost(
-            "millwright: retained chunks", here, lines, data, cut, first, hub_bytes=hub_bytes,
+            "millwright: retained chunks", here, lines, cpu_s, data, cut, first, hub_bytes=hub_bytes,
             wants_bytes=here.proxy.sent - hub_bytes, publish_s=published - began, wants_s=sent - first,
         )  # fmt: skip
 
@@ -72,8 +74,8 @@ def retained(gateways: int, length: int, cut: int = 0) -> Cost:
     with site() as here, here.link() as link, here.clients("retained", gateways, len(data), cut) as processes:
         first = time.monotonic()
         link.publish(WHOLE, data, retain=True)
-        lines = results(processes)
-        return _cost("one retained message", here, lines, data, cut, first, hub_bytes=here.proxy.sent)
+        lines, cpu_s = results(processes)
+        return _cost("one retained message", here, lines, cpu_s, data, cut, first, hub_bytes=here.proxy.sent)
 
 
 def pull(gateways: int, length: int, cut: int = 0) -> Cost:
@@ -90,11 +92,11 @@ def pull(gateways: int, length: int, cut: int = 0) -> Cost:
                 hub.send(f"bench/gw-{index}/blk", b"begin")
             server.start()
             try:
-                lines = results(processes)
+                lines, cpu_s = results(processes)
             finally:
                 stop.set()
                 server.join(30)
-        return _cost("each device pulls through the hub", here, lines, data, cut, first, hub_bytes=here.proxy.sent)
+        return _cost("each device pulls through the hub", here, lines, cpu_s, data, cut, first, hub_bytes=here.proxy.sent)
 
 
 def _serve_blocks(hub: Dialogue, data: bytes, stop: threading.Event) -> None:
@@ -111,7 +113,7 @@ def _serve_blocks(hub: Dialogue, data: bytes, stop: threading.Event) -> None:
 
 
 def _cost(
-    way: str, here: Site, lines: list[Timeline], data: bytes, cut: int, first_s: float, *, hub_bytes: int,
+    way: str, here: Site, lines: list[Timeline], cpu_s: float, data: bytes, cut: int, first_s: float, *, hub_bytes: int,
     wants_bytes: int = 0, publish_s: float = 0.0, wants_s: float = 0.0,
 ) -> Cost:  # fmt: skip
     received = np.array([line.received for line in lines])
@@ -125,7 +127,8 @@ def _cost(
         cut_mean_received=float(received[broken].mean()) if broken.any() else None, broker_peak_mb=here.peak_mb(),
         first_to_last_s=float(took.max()),
         quantiles_s={f"{q:g}": float(np.percentile(took, q)) for q in (0, 10, 50, 90, 99, 100)},
-        trust_ms=1000 * float(np.mean([line.trust_cpu_s for line in lines])), publish_s=publish_s, wants_s=wants_s,
+        trust_ms=1000 * float(np.mean([line.trust_s for line in lines])), clients_cpu_s=cpu_s,
+        broker_cpu_s=here.broker_cpu_s(), publish_s=publish_s, wants_s=wants_s,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -93,6 +94,11 @@ class Site:
         status = Path(f"/proc/{self.broker.pid}/status").read_text(encoding="ascii")
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
 
+    def broker_cpu_s(self) -> float:
+        """CPU time of the broker so far."""
+        fields = Path(f"/proc/{self.broker.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     @contextlib.contextmanager
     def clients(self, kind: str, count: int, length: int, cut: int = 0) -> Iterator[list[subprocess.Popen[str]]]:
         """Processes whose clients all listen."""
@@ -121,13 +127,14 @@ class Site:
                 process.stdout.close()
 
 
-def results(processes: list[subprocess.Popen[str]]) -> list[Timeline]:
-    """What every client says. Raises: RuntimeError: one of them failed; nothing is left out of the figures."""
-    lines = [msgspec.convert(line, Timeline) for process in processes for line in json.loads(process.stdout.readline())]
+def results(processes: list[subprocess.Popen[str]]) -> tuple[list[Timeline], float]:
+    """What every client says, and the CPU time of all of them since they listened. Raises: RuntimeError: one of them failed; nothing is left out of the figures."""
+    said = [json.loads(process.stdout.readline()) for process in processes]
+    lines = [msgspec.convert(line, Timeline) for one in said for line in one["lines"]]
     failed = [f"{line.gateway}: {line.error}" for line in lines if line.error is not None]
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(lines)} clients failed, the first: {failed[0]}")
-    return lines
+    return lines, sum(one["cpu_s"] for one in said)
 
 
 @contextlib.contextmanager
