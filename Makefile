@@ -20,7 +20,7 @@ define need
 	command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(2); }
 endef
 
-.PHONY: help demo test check lint types bench bench-detection lock clean
+.PHONY: help demo test check lint types bench bench-detection lock clean test-brokers bench-delivery
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
@@ -32,6 +32,12 @@ test: $(VENV)/.ready $(TFLITE)/.ready ## everything: lint, types, all tests, rea
 	@$(call need,mosquitto,mosquitto)
 	$(MAKE) --no-print-directory lint types
 	$(BIN)/python -m pytest
+
+test-brokers: $(VENV)/.ready ## one delivery, unchanged, on Mosquitto, amqtt, RabbitMQ and NATS; what each lacks
+	@$(call need,mosquitto,mosquitto)
+	@$(call need,rabbitmq-server,rabbitmq-server)
+	@$(call need,nats-server,nats-server)
+	$(BIN)/python -m pytest -m brokers tests/brokers $(ARGS)
 
 check: $(VENV)/.ready $(TFLITE)/.ready ## lint, types and the quick tests
 	@$(call need,mosquitto,mosquitto)
@@ -51,6 +57,14 @@ bench: $(VENV)/.ready ## benchmarks, as ratios within one run
 
 bench-detection: $(VENV)/.ready $(CONTENDERS)/.ready ## quality, time and memory beside PyOD and River; ARGS="--json FILE"
 	$(BIN)/python -m tests.benchmarks.detection --python $(CONTENDERS)/bin/python $(ARGS)
+
+bench-delivery: $(VENV)/.ready ## bytes, time and memory of delivery beside its peers; ARGS="--json FILE"
+	@$(call need,mosquitto,mosquitto)
+	@$(call need,rauc,rauc)
+	@$(call need,swupdate,swupdate)
+	@$(call need,mksquashfs,squashfs-tools)
+	@$(call need,dbus-daemon,dbus-daemon)
+	$(BIN)/python -m tests.benchmarks.delivery $(ARGS)
 
 lock: $(VENV)/.ready ## resolve all dependencies anew into requirements/
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra hub --extra sim --extra dev --python-version 3.11 \

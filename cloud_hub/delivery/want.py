@@ -72,9 +72,7 @@ def send_want(body: WantBody, repository: Repository, registry: BundleRegistry, 
     link.publish(topic_of(Want(GatewayId(body.gateway))), envelope, retain=True)
 
 
-def send_wants(
-    bodies: Sequence[WantBody], repository: Repository, registry: BundleRegistry, link: Link
-) -> None:
+def send_wants(bodies: Sequence[WantBody], repository: Repository, registry: BundleRegistry, link: Link) -> None:
     """`send_want` for many gateways, many in flight together: a fleet does not wait for a round trip per gateway.
 
     Each want is remembered before it is sent. Raises: as `send_want`; the wants of earlier batches are out by then.

@@ -45,7 +45,9 @@ def missing(kind: str) -> str | None:
         "nats": shutil.which("nats-server", path=_SBIN) is not None,
     }
     package = {"mosquitto": "mosquitto", "rabbitmq": "rabbitmq-server", "nats": "nats-server"}
-    return None if found[kind] else f"Debian's package {package[kind]} is not installed; `make test-brokers` installs it"
+    return (
+        None if found[kind] else f"Debian's package {package[kind]} is not installed; `make test-brokers` installs it"
+    )
 
 
 @dataclass
@@ -100,7 +102,10 @@ class Server:
     def peak_kb(self) -> int:
         """VmHWM of the broker's process."""
         assert self.process is not None
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        pid = self.process.pid
+        # Our command starts Mosquitto as its child; amqtt runs within it.
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if self.kind == "mosquitto" else []
+        status = Path(f"/proc/{children[0] if children else pid}/status").read_text()
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
     # ------------------------------------------------------------------------------------------------- each of them

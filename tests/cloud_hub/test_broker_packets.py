@@ -29,7 +29,8 @@ def test_connect_with_everything():
 
 
 @pytest.mark.parametrize(
-    ("length", "encoded"), [(0, b"\0"), (127, b"\x7f"), (128, b"\x80\x01"), (16_383, b"\xff\x7f"), (16_384, b"\x80\x80\x01")]
+    ("length", "encoded"),
+    [(0, b"\0"), (127, b"\x7f"), (128, b"\x80\x01"), (16_383, b"\xff\x7f"), (16_384, b"\x80\x80\x01")],
 )
 def test_remaining_length(length, encoded):
     """Table 2.4 of the standard."""
@@ -38,7 +39,10 @@ def test_remaining_length(length, encoded):
     assert len(made) == 1 + len(encoded) + length
 
 
-@given(st.lists(st.tuples(st.text(max_size=20), st.binary(max_size=300), st.integers(0, 65535), st.booleans())), st.integers(1, 50))
+@given(
+    st.lists(st.tuples(st.text(max_size=20), st.binary(max_size=300), st.integers(0, 65535), st.booleans())),
+    st.integers(1, 50),
+)
 def test_there_and_back_however_it_is_cut(messages, step):
     stream = b"".join(packets.publish(t, p, packet_id=i, retain=r) for t, p, i, r in messages)
     reader, came = Reader(), []

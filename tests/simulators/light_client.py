@@ -121,7 +121,9 @@ class LightClient(asyncio.Protocol):
             case Kind.CONNACK:
                 if packet.body[1]:
                     raise RuntimeError(f"refused with {packet.body[1]}")
-                self._subscribe([topics.topic_of(topics.Metadata(self.fleet)), topics.topic_of(topics.Want(self.gateway))])
+                self._subscribe(
+                    [topics.topic_of(topics.Metadata(self.fleet)), topics.topic_of(topics.Want(self.gateway))]
+                )
             case Kind.SUBACK:
                 if 128 in packet.body[2:]:
                     raise RuntimeError("a subscription was refused")
@@ -213,7 +215,9 @@ class LightClient(asyncio.Protocol):
         missing, sha256 = fetcher.missing(), fetcher.wanted.sha256
         gone, new = self._asked - missing, missing - self._asked
         if gone:
-            self._write(packets.unsubscribe(self._next_id(), [topics.topic_of(topics.Chunk(sha256, i)) for i in sorted(gone)]))
+            self._write(
+                packets.unsubscribe(self._next_id(), [topics.topic_of(topics.Chunk(sha256, i)) for i in sorted(gone)])
+            )
         if new:
             self._subscribe([topics.topic_of(topics.Chunk(sha256, i)) for i in sorted(new)])
         self._asked = missing

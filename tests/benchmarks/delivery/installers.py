@@ -30,13 +30,15 @@ from tests.simulators.trust import Fleet
 
 ROUNDS = 5
 KILLS = 20
+AIMED = 10
 _LIMIT_S = 60.0
 _SBIN = os.environ | {"PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])}
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """One installer. `after_kill`: what the place of installation held after kill -9: the old file, the new, or neither
-    (half a file, or none). `recovered`: in how many of these the next run brought the new one. `why`: could not run.
+    (half a file, or none); half of the kills are spread over the whole run, half aimed at the moment when that place begins
+    to change. `recovered`: in how many of these the next run brought the new one. `why`: could not run.
     """
 
     tool: str
@@ -311,9 +313,10 @@ def _measure(installer: Installer, old: bytes) -> Outcome:
             return Outcome(tool=installer.tool, why=f"ended with {code}: {said.strip()[-600:]}")
     kills: Counter[str] = Counter()
     recovered = stuck = 0
-    for moment in np.linspace(max(whole) * 0.2, max(whole), KILLS):
+    spread = [("", float(at)) for at in np.linspace(0.05, 0.95, KILLS - AIMED) * max(whole)]
+    for aim, moment in [*spread, *(("aimed", 0.002 * step) for step in range(AIMED))]:
         installer.put_back(old)
-        kills[_after_kill(installer, old, float(moment))] += 1
+        kills[_after_kill(installer, old, moment, aimed=bool(aim))] += 1
         code, _ = installer.run(installer.shipped)
         if code or installer.holds() != installer.payload:
             stuck += 1
@@ -329,8 +332,12 @@ def _measure(installer: Installer, old: bytes) -> Outcome:
     )  # fmt: skip
 
 
-def _after_kill(installer: Installer, old: bytes, moment_s: float) -> str:
+def _after_kill(installer: Installer, old: bytes, moment_s: float, *, aimed: bool) -> str:
+    """Kill so long after the start, or, aimed, after the place of installation begins to change."""
+    before = _stamp(installer.target)
     process = installer.start(installer.shipped)
+    while aimed and process.poll() is None and _stamp(installer.target) == before:
+        time.sleep(0.0002)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(moment_s)
     with contextlib.suppress(ProcessLookupError):
@@ -339,6 +346,14 @@ def _after_kill(installer: Installer, old: bytes, moment_s: float) -> str:
     time.sleep(0.05)
     held = installer.holds()
     return "old" if held == old[: len(installer.payload)] else "new" if held == installer.payload else "neither"
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _tampered(installer: Installer, old: bytes) -> str:
@@ -350,13 +365,17 @@ def _tampered(installer: Installer, old: bytes) -> str:
         "place unchanged" if held == old[: len(installer.payload)]
         else "INSTALLED" if code == 0 else "place overwritten" if held is not None else "place empty"
     )  # fmt: skip
-    words = [line for line in said.splitlines() if re.search(r"error|fail|verif|hash|digest|corrupt", line, re.I)]
+    words = [line for line in said.splitlines() if re.search(r"error|fail|verif|hash|digest|corrupt", line, re.IGNORECASE)]
     return f"{'accepted' if code == 0 else 'refused'}, {left}: {(words or ['no word'])[-1].strip()[-120:]}"
 
 
 def missing() -> list[str]:
     """Programs that are not here."""
-    return [p for p in ("rauc", "swupdate", "dbus-daemon", "mksquashfs", "openssl") if not shutil.which(p, path=_SBIN["PATH"])]
+    return [
+        p
+        for p in ("rauc", "swupdate", "dbus-daemon", "mksquashfs", "openssl")
+        if not shutil.which(p, path=_SBIN["PATH"])
+    ]
 
 
 TOOLS: tuple[type[Installer], ...] = (Ours, Rauc, SwUpdate)

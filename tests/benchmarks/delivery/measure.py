@@ -96,7 +96,9 @@ def pull(gateways: int, length: int, cut: int = 0) -> Cost:
             finally:
                 stop.set()
                 server.join(30)
-        return _cost("each device pulls through the hub", here, lines, cpu_s, data, cut, first, hub_bytes=here.proxy.sent)
+        return _cost(
+            "each device pulls through the hub", here, lines, cpu_s, data, cut, first, hub_bytes=here.proxy.sent
+        )
 
 
 def _serve_blocks(hub: Dialogue, data: bytes, stop: threading.Event) -> None:
@@ -130,6 +132,3 @@ def _cost(
         trust_ms=1000 * float(np.mean([line.trust_s for line in lines])), clients_cpu_s=cpu_s,
         broker_cpu_s=here.broker_cpu_s(), publish_s=publish_s, wants_s=wants_s,
     )  # fmt: skip
-
-
-

@@ -112,7 +112,12 @@ class Site:
                     kind=kind, port=self.port, first=first, count=mine, length=length, cut=cut,
                     root=str(self.fleet.hub / "root.json"),
                 )  # fmt: skip
-                command = [sys.executable, "-m", "tests.benchmarks.delivery.clients", msgspec.json.encode(spec).decode()]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "tests.benchmarks.delivery.clients",
+                    msgspec.json.encode(spec).decode(),
+                ]
                 processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             for process in processes:
                 line = process.stdout.readline()
