@@ -53,7 +53,7 @@ class Dialogue:
     """A connection that has been accepted. Messages that come while something else is awaited are kept in `got`.
 
     Every wait ends after `patience_s`: then the answer is "no", not an error. `LinkError` is for a connection that the
-    broker refused, or has closed. `hello`: the CONNACK's two bytes; `level` 5 speaks MQTT 5 as far as the CONNACK.
+    broker refused, or has closed. `level` 5 speaks MQTT 5 as far as the CONNACK.
     """
 
     def __init__(
@@ -78,18 +78,22 @@ class Dialogue:
         except OSError as error:
             raise LinkError(f"{self._where}: {error}") from error
         try:
-            self._send(
+            self._introduce(
                 packets.connect(
                     client_id, clean=clean, will=will, username=address.username, password=password, level=level
-                )
+                ),
+                level,
             )
-            answer = self._await(lambda p: p.kind == Kind.CONNACK)
-            if answer is None or len(answer.body) < 2 or answer.body[1] != _ACCEPTED:
-                said = "no answer" if answer is None else f"refused with {answer.body[1:2].hex() or 'nothing'}"
-                raise LinkError(f"{self._where}: MQTT level {level}: {said}")
         except BaseException:
             self._socket.close()
             raise
+
+    def _introduce(self, hello: bytes, level: int) -> None:
+        self._send(hello)
+        answer = self._await(lambda p: p.kind == Kind.CONNACK)
+        if answer is None or len(answer.body) < 2 or answer.body[1] != _ACCEPTED:
+            said = "no answer" if answer is None else f"refused with {answer.body[1:2].hex() or 'nothing'}"
+            raise LinkError(f"{self._where}: MQTT level {level}: {said}")
 
     def __enter__(self) -> Self:
         return self

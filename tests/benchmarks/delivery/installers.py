@@ -75,7 +75,7 @@ class Installer(ABC):
     def damaged(self) -> Path:
         """The travelling file with a bit of its payload flipped."""
 
-    def clean(self) -> None:
+    def clean(self) -> None:  # noqa: B027 - most have nothing to do
         """What an administrator has to do after a kill before the next run."""
 
     def put_back(self, old: bytes) -> None:
@@ -264,7 +264,7 @@ class SwUpdate(Installer):
 
 
 def cpio(members: dict[str, bytes]) -> bytes:
-    """An archive in the "crc" format of cpio(5), which SWUpdate wants."""
+    """An archive in the format that cpio calls crc, which SWUpdate wants."""
     out = bytearray()
     for inode, (name, data) in enumerate([*members.items(), ("TRAILER!!!", b"")], start=1):
         encoded = name.encode() + b"\0"
@@ -365,7 +365,9 @@ def _tampered(installer: Installer, old: bytes) -> str:
         "place unchanged" if held == old[: len(installer.payload)]
         else "INSTALLED" if code == 0 else "place overwritten" if held is not None else "place empty"
     )  # fmt: skip
-    words = [line for line in said.splitlines() if re.search(r"error|fail|verif|hash|digest|corrupt", line, re.IGNORECASE)]
+    words = [
+        line for line in said.splitlines() if re.search(r"error|fail|verif|hash|digest|corrupt", line, re.IGNORECASE)
+    ]
     return f"{'accepted' if code == 0 else 'refused'}, {left}: {(words or ['no word'])[-1].strip()[-120:]}"
 
 
