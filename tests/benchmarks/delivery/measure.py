@@ -37,6 +37,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     trust_ms: float
     clients_cpu_s: float
     broker_cpu_s: float
+    hub_cpu_s: float = 0.0
     publish_s: float = 0.0
     wants_s: float = 0.0
 
@@ -58,24 +59,26 @@ def ours(gateways: int, length: int, cut: int = 0) -> Cost:
         send_bundle(record, data, repository, link, "plant")
         published, hub_bytes = time.monotonic(), here.proxy.sent
         bodies = [build_want(f"gw-{i}", {record.slot: record}, here.registry, now_s) for i in range(gateways)]
-        first = time.monotonic()
+        first, hub_began_s = time.monotonic(), time.process_time()
         send_wants(bodies, repository, here.registry, link)
-        sent = time.monotonic()
+        sent, hub_cpu_s = time.monotonic(), time.process_time() - hub_began_s
         lines, cpu_s = results(processes)
         return _cost(
             "millwright: retained chunks", here, lines, cpu_s, data, cut, first, hub_bytes=hub_bytes,
             wants_bytes=here.proxy.sent - hub_bytes, publish_s=published - began, wants_s=sent - first,
+            hub_cpu_s=hub_cpu_s,
         )  # fmt: skip
 
 
 def retained(gateways: int, length: int, cut: int = 0) -> Cost:
-    """The peer: the whole file as one retained message."""
+    """The peer: the whole file as one retained message, there before the gateways come for it."""
     data = bundle_of(length)
-    with site() as here, here.link() as link, here.clients("retained", gateways, len(data), cut) as processes:
-        first = time.monotonic()
+    with site() as here, here.link() as link:
         link.publish(WHOLE, data, retain=True)
-        lines, cpu_s = results(processes)
-        return _cost("one retained message", here, lines, cpu_s, data, cut, first, hub_bytes=here.proxy.sent)
+        first = time.monotonic()
+        with here.clients("retained", gateways, len(data), cut) as processes:
+            lines, cpu_s = results(processes)
+            return _cost("one retained message", here, lines, cpu_s, data, cut, first, hub_bytes=here.proxy.sent)
 
 
 def pull(gateways: int, length: int, cut: int = 0) -> Cost:
@@ -116,7 +119,7 @@ def _serve_blocks(hub: Dialogue, data: bytes, stop: threading.Event) -> None:
 
 def _cost(
     way: str, here: Site, lines: list[Timeline], cpu_s: float, data: bytes, cut: int, first_s: float, *, hub_bytes: int,
-    wants_bytes: int = 0, publish_s: float = 0.0, wants_s: float = 0.0,
+    wants_bytes: int = 0, publish_s: float = 0.0, wants_s: float = 0.0, hub_cpu_s: float = 0.0,
 ) -> Cost:  # fmt: skip
     received = np.array([line.received for line in lines])
     took = np.array([line.verified_s for line in lines]) - first_s
@@ -130,5 +133,5 @@ def _cost(
         first_to_last_s=float(took.max()),
         quantiles_s={f"{q:g}": float(np.percentile(took, q)) for q in (0, 10, 50, 90, 99, 100)},
         trust_ms=1000 * float(np.mean([line.trust_s for line in lines])), clients_cpu_s=cpu_s,
-        broker_cpu_s=here.broker_cpu_s(), publish_s=publish_s, wants_s=wants_s,
+        broker_cpu_s=here.broker_cpu_s(), publish_s=publish_s, wants_s=wants_s, hub_cpu_s=hub_cpu_s,
     )  # fmt: skip

@@ -65,7 +65,7 @@ class CountingProxy:
                 await sink.drain()
             sink.close()
 
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             await asyncio.gather(pump(reader, there_writer, up=True), pump(there_reader, writer, up=False))
 
     def close(self) -> None:
