@@ -12,8 +12,8 @@ from pathlib import Path
 from edge_agent.errors import StorageError
 from models.contract.messages import CHUNK_BYTES, WantedBundle
 
-# A cut link loses at most what was asked for: of 1 MB, three chunks are under a tenth, four are not.
-AHEAD = 3
+# A cut link loses at most what was asked for: of 1 MB, two chunks stay well under a tenth, four would not.
+AHEAD = 2
 _LONGEST_STALL_S = 600.0
 
 
