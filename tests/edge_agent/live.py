@@ -62,6 +62,8 @@ class LiveSite:
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         self._client.subscribe([(f, 1) for f in topics.up_filters()])
+        # Anew after each reconnection: a clean session forgets.
+        self._client.on_connect = lambda client, *_: client.subscribe([(f, 1) for f in topics.up_filters()])
 
     # ---- the agent's process
 
