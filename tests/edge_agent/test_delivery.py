@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from edge_agent.errors import RuntimeLoadError
+from edge_agent.fetch import AHEAD
 from edge_agent.update import State
 from models.contract import topics
 from models.contract.messages import CHUNK_BYTES
@@ -82,7 +83,7 @@ class TestWayIn:
         site.publish_want(wanted(TWO))
         site.run(5)
         asked = {f for f in site.transport.filters if "/b/" in f}
-        assert asked == {topics.topic_of(topics.Chunk(wanted(TWO).sha256, at)) for at in range(4)}
+        assert asked == {topics.topic_of(topics.Chunk(wanted(TWO).sha256, at)) for at in range(AHEAD)}
         site.publish_bundle(TWO)
         site.run(20)
         assert not {f for f in site.transport.filters if "/b/" in f}
