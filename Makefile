@@ -23,7 +23,7 @@ define need
 	command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(2); }
 endef
 
-.PHONY: help demo test check lint types bench bench-detection bench-quantisation fuzz lock clean
+.PHONY: help demo test check lint types bench bench-detection bench-quantisation bench-delivery test-brokers fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
@@ -35,6 +35,12 @@ test: $(VENV)/.ready $(TFLITE)/.ready ## everything: lint, types, all tests, rea
 	@$(call need,mosquitto,mosquitto)
 	$(MAKE) --no-print-directory lint types
 	$(BIN)/python -m pytest
+
+test-brokers: $(VENV)/.ready ## one delivery, unchanged, on Mosquitto, amqtt, RabbitMQ and NATS; what each lacks
+	@$(call need,mosquitto,mosquitto)
+	@$(call need,rabbitmq-server,rabbitmq-server)
+	@$(call need,nats-server,nats-server)
+	$(BIN)/python -m pytest -m brokers tests/brokers $(ARGS)
 
 check: $(VENV)/.ready $(TFLITE)/.ready ## lint, types and the quick tests
 	@$(call need,mosquitto,mosquitto)
@@ -64,6 +70,14 @@ fuzz: $(FUZZ)/.ready ## every decoder that reads from the network, coverage-guid
 	  $(FUZZ)/bin/python -m tests.fuzz.harness $$name -max_total_time=$(FUZZ_S) -rss_limit_mb=1024 -timeout=10 \
 	    -artifact_prefix=var/fuzz/$$name- var/fuzz/$$name; \
 	done
+
+bench-delivery: $(VENV)/.ready ## bytes, time and memory of delivery beside its peers; ARGS="--json FILE"
+	@$(call need,mosquitto,mosquitto)
+	@$(call need,rauc,rauc)
+	@$(call need,swupdate,swupdate)
+	@$(call need,mksquashfs,squashfs-tools)
+	@$(call need,dbus-daemon,dbus-daemon)
+	$(BIN)/python -m tests.benchmarks.delivery $(ARGS)
 
 lock: $(VENV)/.ready ## resolve all dependencies anew into requirements/
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra hub --extra sim --extra dev --python-version 3.11 \

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud_hub.delivery.registry import BundleRecord, BundleRegistry, Shadow, WantRecord
@@ -14,6 +14,7 @@ from models.contract.messages import MAX_SLOTS, WantBody, WantedBundle
 from models.contract.topics import Want, topic_of
 
 DEFAULT_EXPIRES_S = 30 * 86_400
+_IN_FLIGHT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,20 @@ def send_want(body: WantBody, repository: Repository, registry: BundleRegistry, 
     envelope = repository.sign_want(body)
     registry.add_want(record_of(body))
     link.publish(topic_of(Want(GatewayId(body.gateway))), envelope, retain=True)
+
+
+def send_wants(bodies: Sequence[WantBody], repository: Repository, registry: BundleRegistry, link: Link) -> None:
+    """`send_want` for many gateways, many in flight together: a fleet does not wait for a round trip per gateway.
+
+    Each want is remembered before it is sent. Raises: as `send_want`; the wants of earlier batches are out by then.
+    """
+    for start in range(0, len(bodies), _IN_FLIGHT):
+        messages = []
+        for body in bodies[start : start + _IN_FLIGHT]:
+            envelope = repository.sign_want(body)
+            registry.add_want(record_of(body))
+            messages.append((topic_of(Want(GatewayId(body.gateway))), envelope))
+        link.publish_all(messages, retain=True)
 
 
 def _wanted(gateway: str, slot: str, record: BundleRecord, shadow: Shadow) -> WantedBundle:

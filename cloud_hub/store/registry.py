@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from cloud_hub.delivery.registry import BundleRecord, Shadow, WantRecord
 from cloud_hub.errors import ConflictError, NotFoundError
+from cloud_hub.rollout.states import OVER
 from cloud_hub.settings import Settings
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database, open_database
@@ -85,15 +86,18 @@ class SqlRegistry:
             return newest_wants(session, [gateway]).get(gateway)
 
     def wanted_digests(self) -> set[str]:
-        """The bundles that the newest want of any gateway names."""
+        """The bundles that the newest want of any gateway names, or a rollout that is not over."""
         newest = select(t.Want.gateway, func.max(t.Want.seq).label("seq")).group_by(t.Want.gateway).subquery()
         query = (
             select(t.WantBundle.sha256)
             .join(newest, (t.WantBundle.gateway == newest.c.gateway) & (t.WantBundle.seq == newest.c.seq))
             .distinct()
         )
+        rolled_out = (
+            select(t.Rollout.sha256).where(t.Rollout.status.not_in([status.value for status in OVER])).distinct()
+        )
         with self._database.read() as session:
-            return set(session.scalars(query))
+            return set(session.scalars(query)) | set(session.scalars(rolled_out))
 
     def add_want(self, record: WantRecord) -> None:
         """Remember a want.

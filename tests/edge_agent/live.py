@@ -63,6 +63,8 @@ class LiveSite:
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         self._client.subscribe([(f, 1) for f in topics.up_filters()])
+        # Anew after each reconnection: a clean session forgets.
+        self._client.on_connect = lambda client, *_: client.subscribe([(f, 1) for f in topics.up_filters()])
 
     # ---- the agent's process
 
@@ -106,7 +108,9 @@ class LiveSite:
     def _on_message(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
         if not message.payload:  # a retained message was cleared
             return
-        kind = _KINDS[type(topics.address_of(message.topic))]
+        kind = _KINDS.get(type(topics.address_of(message.topic)))
+        if kind is None:
+            return  # amqtt sends what is retained to clients that did not ask for it
         decoded = decode(kind, bytes(message.payload), message.topic)
         with self._changed:
             self.got.append(decoded)

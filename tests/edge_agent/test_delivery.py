@@ -12,6 +12,7 @@ import pytest
 
 from edge_agent.config import UpdateSettings
 from edge_agent.errors import RuntimeLoadError
+from edge_agent.fetch import AHEAD
 from edge_agent.update import State, share_of_jitter
 from models.contract import topics
 from models.contract.messages import CHUNK_BYTES, BlockBody, encode
@@ -86,7 +87,7 @@ class TestWayIn:
         site.publish_want(wanted(TWO))
         site.run(5)
         asked = {f for f in site.transport.filters if "/b/" in f}
-        assert asked == {topics.topic_of(topics.Chunk(wanted(TWO).sha256, at)) for at in range(4)}
+        assert asked == {topics.topic_of(topics.Chunk(wanted(TWO).sha256, at)) for at in range(AHEAD)}
         site.publish_bundle(TWO)
         site.run(20)
         assert not {f for f in site.transport.filters if "/b/" in f}

@@ -1,0 +1,1 @@
+"""`make bench-delivery`: what delivery costs, beside what one would otherwise do."""
