@@ -48,7 +48,9 @@ def test_every_option_in_the_readme_exists() -> None:
         verb = [w for w in words[:2] if re.fullmatch(r"[a-z-]+", w) and not w.startswith("-")]
         if words[0].startswith("-"):
             verb = []
-        text = help_of(program, *verb[: 2 if verb[:1] in (["evaluate"], ["keys"]) else 1])
+        text = help_of(
+            program, *verb[: 2 if verb[:1] in (["evaluate"], ["keys"], ["identity"], ["rollout"], ["broker"]) else 1]
+        )
         for option in re.findall(r"(?<!\S)--[a-z-]+", rest):
             assert option in text, f"README: {program} {rest}: no {option}"
 

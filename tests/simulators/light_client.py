@@ -192,7 +192,7 @@ class LightClient(asyncio.Protocol):
         trust = self._trusting(metadata)
         signed = trust_worker.verify_envelope(trust, envelope, "want")
         want = decode(WantBody, signed, "want")
-        trust_worker.check_want(want, self.gateway, 0, trust.now_s)
+        trust_worker.check_want(want, self.gateway, 0, trust.now_s, trust.valid_until_s)
         self.timeline.trust_s += time.perf_counter() - began
         self._want = want
         self._ack("seen")
