@@ -78,6 +78,7 @@ bench-delivery: $(VENV)/.ready ## bytes, time and memory of delivery beside its 
 	@$(call need,mksquashfs,squashfs-tools)
 	@$(call need,dbus-daemon,dbus-daemon)
 	$(BIN)/python -m tests.benchmarks.delivery $(ARGS)
+	$(BIN)/python -m tests.benchmarks.rollout_fleet
 
 lock: $(VENV)/.ready ## resolve all dependencies anew into requirements/
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra hub --extra sim --extra dev --python-version 3.11 \
