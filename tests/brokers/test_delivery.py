@@ -15,6 +15,7 @@ import pytest
 
 from cloud_hub.broker.dialogue import BrokerAddress, Dialogue
 from cloud_hub.broker.probe import Probe, Prober, as_json
+from cloud_hub.delivery.blocks import BlockService
 from cloud_hub.delivery.publish import register_bundle, send_bundle
 from cloud_hub.delivery.want import build_want, send_want
 from cloud_hub.settings import Settings
@@ -47,8 +48,8 @@ class Hub:
     def __init__(self, site: LiveSite, folder: Path) -> None:
         self.repository = site.fleet.repository
         self.registry = MemoryRegistry()
-        self.folder = folder
         self.settings = Settings(home=folder, broker_host="127.0.0.1", broker_port=site.port)
+        self.folder = self.settings.bundles_dir
         self.link = Link(self.settings, "millwright-hub-test")
 
     def publish(self, data: bytes) -> int:
@@ -77,7 +78,7 @@ def site(tmp_path: Path, server: Server) -> Iterator[LiveSite]:
 @pytest.fixture
 def hub(site: LiveSite, tmp_path: Path) -> Iterator[Hub]:
     hub = Hub(site, tmp_path / "hub")
-    hub.folder.mkdir()
+    hub.folder.mkdir(parents=True)
     with hub.link:
         yield hub
 
@@ -117,24 +118,31 @@ def test_from_publishing_to_confirmed(site: LiveSite, hub: Hub):
     assert site.stop() == 0
 
 
-def test_a_forged_chunk_is_refused_and_mended(site: LiveSite, hub: Hub):
-    """Whoever writes to the broker can spoil a chunk, and the next publication mends it."""
-    site.start()
-    site.await_(AgentState, lambda state: state.online and state.time_s > 0)
-    data = bundle_bytes(padding=PADDING)
-    hub.publish(data)
-    sha256 = read_bundle(data, "new").sha256
-    topic = topics.topic_of(topics.Chunk(sha256, 1))
-    chunk = data[CHUNK_BYTES : 2 * CHUNK_BYTES]
-    hub.link.publish(topic, chunk[:-1] + bytes([chunk[-1] ^ 1]), retain=True)
-    want = hub.want(sha256)
-    refused = site.await_(Ack, lambda ack: ack.phase == "refused" and ack.seq == want.seq)
-    assert refused.reason == "target_digest"
-    hub.publish(data)
-    assert retained(site.port, topic) == chunk
-    again = hub.want(sha256)
-    site.await_(Ack, lambda ack: ack.phase == "active" and ack.seq == again.seq)
-    assert site.stop() == 0
+def test_a_forged_chunk_is_found_and_mended_for_all(site: LiveSite, hub: Hub):
+    """Whoever writes to the broker can spoil a chunk: the gateway asks the hub for it, which mends the broker's, too."""
+    blocks = BlockService(hub.settings)
+    blocks.start()
+    try:
+        site.start()
+        site.await_(AgentState, lambda state: state.online and state.time_s > 0)
+        data = bundle_bytes(padding=PADDING)
+        hub.publish(data)
+        sha256 = read_bundle(data, "new").sha256
+        topic = topics.topic_of(topics.Chunk(sha256, 1))
+        chunk = data[CHUNK_BYTES : 2 * CHUNK_BYTES]
+        forged = chunk[:-1] + bytes([chunk[-1] ^ 1])
+        hub.link.publish(topic, forged, retain=True)
+        assert retained(site.port, topic) == forged
+        want = hub.want(sha256)
+        site.await_(Ack, lambda ack: ack.phase == "active" and ack.seq == want.seq)
+        assert "refused" not in phases(site, want.seq)
+        assert phases(site, want.seq).count("fetching") == 2  # once more, for the one block
+        assert retained(site.port, topic) == chunk
+        installed = site.state_dir / "slots" / "pump-vibration" / f"{sha256}.mwb"
+        assert installed.read_bytes() == data
+        assert site.stop() == 0
+    finally:
+        blocks.stop()
 
 
 def test_the_last_will_and_the_state_after_it(site: LiveSite, hub: Hub):
