@@ -17,13 +17,16 @@ from models.bundle.manifest import decode_manifest
 from models.bundle.metadata import decode_metadata, encode_metadata
 from models.contract import topics
 from models.contract.frames import decode_frame, encode_counts, encode_values
+from models.contract.identity import Refused, SignedReply, decode_reply, decode_reply_body
 from models.contract.ids import GatewayId
 from models.contract.messages import (
     Ack,
     AgentState,
     AlarmEvent,
+    BlockBody,
     CaptureChunk,
     Envelope,
+    GetBody,
     ReceiptBody,
     ReportCommand,
     Signature,
@@ -143,6 +146,26 @@ TARGETS: dict[str, Target] = {
         lambda data: decode(ReceiptBody, data, "fuzz"),
         (ContractError,),
         lambda: [encode(ReceiptBody(events=[(BOOT, 1)]))],
+    ),
+    "get": Target(
+        lambda data: decode(GetBody, data, "fuzz").blocks(),
+        (ContractError,),
+        lambda: [encode(GetBody(gateway=GATEWAY, sha256="0" * 64, first=3, bitmap=b"\x05"))],
+    ),
+    "block": Target(
+        lambda data: decode(BlockBody, data, "fuzz"),
+        (ContractError,),
+        lambda: [encode(BlockBody(sha256="0" * 64, index=1, data=b"abc"))],
+    ),
+    "enrol_reply": Target(
+        lambda data: decode_reply(data, "fuzz"),
+        (ContractError,),
+        lambda: [msgspec.json.encode(SignedReply(signed=msgspec.Raw(b"{}"), signature="00", authority=""))],
+    ),
+    "enrol_reply_body": Target(
+        lambda data: decode_reply_body(data, "fuzz"),
+        (ContractError,),
+        lambda: [encode(Refused(request_sha256="0" * 64, reason="token_used", text=""))],
     ),
     "manifest": Target(lambda data: decode_manifest(data, "fuzz"), (BundleError,), lambda: [_manifest_bytes()]),
     "bundle": Target(lambda data: read_bundle(data, "fuzz"), (BundleError,), lambda: [_bundle()]),
