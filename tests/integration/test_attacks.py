@@ -328,8 +328,20 @@ def survives_bundle(victim: Victim, wanted: WantedBundle, reason: str) -> None:
 
 
 def test_poisoned_chunk(victim: Victim) -> None:
+    """It is never installed: the gateway asks the hub for the bad block, and goes on with what runs until it comes."""
     data = bundle_bytes("3.0.0", padding=50_000)
-    survives_bundle(victim, published(victim, data, flipped(data)), "target_digest")
+    before = victim.disk()
+    victim.site.forget()
+    published(victim, data, flipped(data))()
+    for _ in range(2):  # as wanted, and again because what came is not what was signed
+        victim.site.await_(Ack, lambda one: one.phase == "fetching")
+        victim.site.forget()
+    victim.site.feed(5, healthy, victim.node)
+    kept = {name: digest for name, digest in victim.disk().items() if not name.endswith(".part")}
+    assert {name for name in kept if name.endswith(".mwb")} == {name for name in before if name.endswith(".mwb")}
+    victim.heal()
+    victim.site.await_(Ack, lambda one: one.phase == "confirmed")
+    assert not [name for name in victim.disk() if name.endswith(".part")]
 
 
 def test_bundle_for_other_axes(victim: Victim) -> None:
