@@ -332,7 +332,7 @@ def test_poisoned_chunk(victim: Victim) -> None:
     data = bundle_bytes("3.0.0", padding=50_000)
     before = victim.disk()
     victim.site.forget()
-    published(victim, data, flipped(data))()
+    victim.site.want(published(victim, data, flipped(data)))
     for _ in range(2):  # as wanted, and again because what came is not what was signed
         victim.site.await_(Ack, lambda one: one.phase == "fetching")
         victim.site.forget()
