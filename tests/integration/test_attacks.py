@@ -22,7 +22,9 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata
 
+from cloud_hub.delivery.blocks import BlockService
 from cloud_hub.ingest.parse import RejectionError, parse
+from cloud_hub.settings import Settings
 from cloud_hub.trust.keys import load_signer
 from models.bundle.archive import pack_bundle, read_bundle
 from models.contract import topics
@@ -327,21 +329,20 @@ def survives_bundle(victim: Victim, wanted: WantedBundle, reason: str) -> None:
     victim.survives(lambda: victim.site.want(wanted), reason, *_RECORDS, *trusted)
 
 
-def test_poisoned_chunk(victim: Victim) -> None:
-    """It is never installed: the gateway asks the hub for the bad block, and goes on with what runs until it comes."""
+def test_poisoned_chunk(victim: Victim, tmp_path: Path) -> None:
+    """Broker and hub both give the wrong bytes, so that asking the hub to mend the file does not help either."""
     data = bundle_bytes("3.0.0", padding=50_000)
-    before = victim.disk()
-    victim.site.forget()
-    victim.site.want(published(victim, data, flipped(data)))
-    for _ in range(2):  # as wanted, and again because what came is not what was signed
-        victim.site.await_(Ack, lambda one: one.phase == "fetching")
-        victim.site.forget()
-    victim.site.feed(5, healthy, victim.node)
-    kept = {name: digest for name, digest in victim.disk().items() if not name.endswith(".part")}
-    assert {name for name in kept if name.endswith(".mwb")} == {name for name in before if name.endswith(".mwb")}
-    victim.heal()
-    victim.site.await_(Ack, lambda one: one.phase == "confirmed")
-    assert not [name for name in victim.disk() if name.endswith(".part")]
+    settings = Settings(home=tmp_path, fleet=FLEET, broker_port=victim.site.port)
+    settings.bundles_dir.mkdir(parents=True)
+    (settings.bundles_dir / f"{hashlib.sha256(data).hexdigest()}.mwb").write_bytes(flipped(data))
+    liar = BlockService(settings)
+    liar.start()
+    try:
+        assert liar.listening(10.0)
+        survives_bundle(victim, published(victim, data, flipped(data)), "target_digest")
+        assert liar.desk.counters["sent"] > 0
+    finally:
+        liar.stop()
 
 
 def test_bundle_for_other_axes(victim: Victim) -> None:
