@@ -1,0 +1,42 @@
+"""The tables. Times `*_s` are UTC seconds since 1970 by the gateway's clock, except `received_s`, `first_seen_s`,
+`last_seen_s` and `added_s`, and those of certificates and tokens, which are by the hub's.
+
+What gateways report is keyed by gateway: none can touch what another one has reported, and a machine that two gateways
+watch has points under both.
+"""
+
+from cloud_hub.store.tables.alarms import Alarm, AlarmEvent, AlarmEvidence
+from cloud_hub.store.tables.base import Base, FreeText
+from cloud_hub.store.tables.captures import Capture, CaptureChunk
+from cloud_hub.store.tables.fleet import Gateway, GatewaySite, GatewaySlot, Health, Machine, Point
+from cloud_hub.store.tables.identity import Certificate, EnrolToken
+from cloud_hub.store.tables.registry import Ack, Bundle, Want, WantBundle
+from cloud_hub.store.tables.rollouts import Rollout, RolloutMember, RolloutNote
+from cloud_hub.store.tables.trends import Trend, TrendBatch
+
+__all__ = [
+    "Ack",
+    "Alarm",
+    "AlarmEvent",
+    "AlarmEvidence",
+    "Base",
+    "Bundle",
+    "Capture",
+    "CaptureChunk",
+    "Certificate",
+    "EnrolToken",
+    "FreeText",
+    "Gateway",
+    "GatewaySite",
+    "GatewaySlot",
+    "Health",
+    "Machine",
+    "Point",
+    "Rollout",
+    "RolloutMember",
+    "RolloutNote",
+    "Trend",
+    "TrendBatch",
+    "Want",
+    "WantBundle",
+]
