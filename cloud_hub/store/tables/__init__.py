@@ -6,6 +6,7 @@ watch has points under both.
 """
 
 from cloud_hub.store.tables.alarms import Alarm, AlarmEvent, AlarmEvidence
+from cloud_hub.store.tables.audit import AuditEntry
 from cloud_hub.store.tables.base import Base, FreeText
 from cloud_hub.store.tables.captures import Capture, CaptureChunk
 from cloud_hub.store.tables.fleet import Gateway, GatewaySite, GatewaySlot, Health, Machine, Point
@@ -19,6 +20,7 @@ __all__ = [
     "Alarm",
     "AlarmEvent",
     "AlarmEvidence",
+    "AuditEntry",
     "Base",
     "Bundle",
     "Capture",

@@ -1,0 +1,1 @@
+"""Who may do what: roles, permissions, people, tokens, sessions. No HTTP here, and no SQL: see `cloud_hub.store`."""
