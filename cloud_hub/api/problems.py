@@ -1,5 +1,5 @@
-"""Every error is an RFC 9457 problem, `application/problem+json`: the hub's own, validation, 404, 405 and faults. Where a
-browser asks for a page, it is a page that says the same.
+"""Every error is an RFC 9457 problem, `application/problem+json`: the hub's own, validation, 404, 405 and faults.
+Where a browser asks for a page, it is a page that says the same.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ PageOf = Callable[[Request, HTTPStatus, str, dict[str, str] | None], Response]
 def install(
     app: FastAPI, *, page: PageOf | None = None, wants_page: Callable[[Request], bool] = lambda _request: False
 ) -> None:
-    """Make every error of `app` a problem, and say so in its OpenAPI document. `page`: draws the one for people (status,
-    text, headers), for requests that `wants_page` tells apart.
+    """Make every error of `app` a problem, and say so in its OpenAPI document. `page`: draws the one for people
+    (status, text, headers), for requests that `wants_page` tells apart.
     """
     app.state.error_page = (page, wants_page)
     app.add_exception_handler(HubError, _hub_error)

@@ -60,10 +60,13 @@ def _points() -> list[PlantPoint]:
         points.append(PlantPoint(f"P-10{i}", "de", gateway, "pump-vibration", verdict, trend))
         points.append(PlantPoint(f"P-10{i}", "nde", gateway, "pump-vibration", "ok"))
     for i in range(1, 6):
-        points.append(PlantPoint(f"FAN-{i:02}", "bearing", "gw-roof", "fan-vibration", "warming_up" if i == 5 else "ok"))
+        verdict = "warming_up" if i == 5 else "ok"
+        points += [PlantPoint(f"FAN-{i:02}", "bearing", "gw-roof", "fan-vibration", verdict)]
     for i in range(1, 4):
         verdict = "alarm" if i == 2 else "ok"
-        points.append(PlantPoint(f"GB-{i}", "input", "gw-mill", "gearbox-vibration", verdict, "step" if i == 2 else "steady"))
+        points.append(
+            PlantPoint(f"GB-{i}", "input", "gw-mill", "gearbox-vibration", verdict, "step" if i == 2 else "steady")
+        )
         points.append(PlantPoint(f"GB-{i}", "output", "gw-mill", "gearbox-vibration", "ok"))
     points.extend(PlantPoint(f"VALVE-{i:02}", "process", "gw-water", "valve-process", "ok") for i in range(1, 5))
     points.extend(PlantPoint(f"C-{i}", "motor", "gw-offline", "pump-vibration", "ok") for i in range(1, 3))
@@ -93,7 +96,10 @@ def bearing_window(seed: int, *, damage: float = 1.0, rate_hz: float = RATE_HZ, 
         ring = np.exp(-900.0 * np.maximum(since, 0)) * np.sin(2 * np.pi * 3100.0 * since)
         knocks += np.where(since >= 0, ring, 0.0) * (1 + 0.15 * rng.standard_normal())
     shaft = 1.2 * np.sin(2 * np.pi * SHAFT_HZ * t) + 0.4 * np.sin(4 * np.pi * SHAFT_HZ * t + 0.7)
-    axes = [s * shaft + 14 * damage * g * knocks + 0.9 * rng.standard_normal(samples) for s, g in ((1, 1), (0.7, 0.6), (0.3, 0.25))]
+    axes = [
+        s * shaft + 14 * damage * g * knocks + 0.9 * rng.standard_normal(samples)
+        for s, g in ((1, 1), (0.7, 0.6), (0.3, 0.25))
+    ]
     return np.stack(axes, axis=1).astype("<f4")
 
 
@@ -187,11 +193,15 @@ def _trends(now_s: float, rng: np.random.Generator, days: float, span_s: float) 
         for start in range(0, count, _BATCH):
             seq += 1
             vital = Health(time_s=now_s - 60, rss_mb=61.0, cpu_s=812.0, windows=8000, window_us=96.0, outbox_bytes=0)
-            yield TrendBatch(gateway=point.gateway, boot_id=BOOT, seq=seq, rows=rows[start : start + _BATCH], health=vital)
+            yield TrendBatch(
+                gateway=point.gateway, boot_id=BOOT, seq=seq, rows=rows[start : start + _BATCH], health=vital
+            )
 
 
 def _events(now_s: float) -> Iterator[AlarmEvent]:
-    def event(seq: int, alarm: str, point: PlantPoint, kind: str, ago_s: float, score: float, **more: object) -> AlarmEvent:
+    def event(
+        seq: int, alarm: str, point: PlantPoint, kind: str, ago_s: float, score: float, **more: object
+    ) -> AlarmEvent:
         return AlarmEvent(
             gateway=point.gateway, boot_id=BOOT, seq=seq, alarm=alarm, kind=kind,  # type: ignore[arg-type]
             verdict="ok" if kind == "cleared" else "alarm" if score >= 1 else "warn", machine=point.machine,

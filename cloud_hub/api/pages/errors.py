@@ -1,4 +1,4 @@
-"""Errors for people: a page where a browser asked for one. Programs get the same as a problem (`cloud_hub.api.problems`)."""
+"""Errors for people: a page where a browser asked for one. Programs get a problem (`cloud_hub.api.problems`)."""
 
 from __future__ import annotations
 

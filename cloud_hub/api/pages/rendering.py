@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -20,7 +20,7 @@ _YEAR_S = 365 * 86_400
 router = APIRouter(include_in_schema=False)
 
 
-def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+def render(request: Request, template: str, *, status: int = 200, **values: object) -> HTMLResponse:
     """A page. Templates get `values` and, from here: `fleet`, `now_s`, `principal`, `may(word)`, `places`, `path`,
     `theme`, `said`, `csrf_token`, `stream`, `ago_of(time_s)`.
 
@@ -57,7 +57,9 @@ def theme_of(request: Request) -> Theme:
 
 
 @router.post("/preferences/theme")
-def choose_theme(request: Request, theme: Theme = Form(), back: str = Form("/")) -> RedirectResponse:
+def choose_theme(
+    request: Request, theme: Annotated[Theme, Form()], back: Annotated[str, Form()] = "/"
+) -> RedirectResponse:
     """Remember a theme in this browser. It is read on the server, so that no page flashes up in the other one."""
     try:
         answer = flash.redirect(request, back)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-MISSING = "–"
+MISSING = "\N{EN DASH}"
 
 
 def ago(seconds: float) -> str:
