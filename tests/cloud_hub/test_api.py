@@ -24,7 +24,7 @@ from cloud_hub.store.registry import SqlRegistry
 from cloud_hub.store.rescores import store_rescore
 from cloud_hub.store.writer import Message, Received, Writer
 from models.contract.messages import TrendBatch, TrendRow
-from tests.simulators.hub import BOOT, SHA, ApiClient, ack, chunks, diagnosis, event, point, state, trends
+from tests.simulators.hub import BOOT, SHA, ApiClient, ack, chunks, event, point, state, trends
 
 NOW_S = 10_000.0
 BUNDLE = BundleRecord(
@@ -398,51 +398,6 @@ def test_openapi_describes_every_answer(hub: Hub) -> None:
     assert "HTTPValidationError" not in document["components"]["schemas"]
     alarm = document["components"]["schemas"]["AlarmView"]
     assert alarm["properties"]["status"]["enum"] == ["raised", "cleared"]
-
-
-def test_no_page_loads_anything_from_elsewhere(hub: Hub) -> None:
-    hub.store(state(), event(1))
-    for path in ("/", "/api"):
-        answer = hub.api.get(path)
-        assert answer.status_code == 200
-        assert "default-src 'none'" in answer.headers["content-security-policy"]
-        assert "http://" not in answer.text
-        assert "https://" not in answer.text
-        assert "<script" not in answer.text
-    assert hub.api.get("/hub.css").headers["content-type"].startswith("text/css")
-    assert hub.api.get("/docs").status_code == hub.api.get("/redoc").status_code == 404
-
-
-# ------------------------------------------------------------------------------------------------ the page
-
-
-def test_the_page_of_an_empty_hub_says_what_is_missing(hub: Hub) -> None:
-    page = hub.api.get("/").text
-    for sentence in ("No alarm is open", "No gateway has named a machine yet", "No bundle has been published yet"):
-        assert sentence in page
-
-
-def test_the_page_shows_what_is_wrong(hub: Hub) -> None:
-    SqlRegistry(hub.database).add_bundle(BUNDLE)
-    hub.store(state(points=[point(verdict="alarm", score=1.5)]), event(1), event(2, alarm="a2", diagnosis=None))
-    hub.connected = False
-    page = hub.api.get("/").text
-    for shown in (
-        "outer race: BPFO at 87.4 Hz",
-        "the drive-end bearing",
-        "order 3.585",
-        "broker away",
-        "280.1 KB",
-        "(2)",
-    ):
-        assert shown in page, shown
-
-
-def test_the_page_escapes_what_gateways_say(hub: Hub) -> None:
-    hub.store(event(1, diagnosis=diagnosis("<script>alert(1)</script>")))
-    page = hub.api.get("/").text
-    assert "<script>" not in page
-    assert "&lt;script&gt;alert(1)" in page
 
 
 # ------------------------------------------------------------------------------------------------ enrolment

@@ -17,9 +17,11 @@ from cloud_hub.accounts.permissions import ROLE_PERMISSIONS, Permission, Princip
 from cloud_hub.api.pages import static, words
 from cloud_hub.api.pages.navigation import PLACES, places_for
 from cloud_hub.store.database import Database
+from cloud_hub.store.writer import Message, Received, Writer
 from tests.pages.gallery import add_gallery
 from tests.pages.harness import ROLE_HEADER, PageHub
 from tests.simulators import plant_data
+from tests.simulators.hub import ApiClient, diagnosis, event
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 STATIC = Path(static.__file__).parent.parent / "static"
@@ -284,6 +286,34 @@ def test_the_overview_says_how_the_fleet_is(ask: Ask) -> None:
         "Check first: the drive-end bearing of P-103",
     ):
         assert words_ in page, words_
+
+
+def shown(database: Database, folder: Path, *messages: Message, connected: bool = True) -> str:
+    """The overview of a hub that has heard just this."""
+    Writer(database, lambda: 3000.0).store([Received(m) for m in messages])
+    hub = PageHub(database, folder, now_s=3000.0)
+    hub.connected = connected
+    hub.status.set("received", len(messages))
+    answer = ApiClient(hub.app).get("/")
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_the_overview_of_an_empty_hub_says_what_is_missing(database: Database, tmp_path: Path) -> None:
+    page = shown(database, tmp_path, connected=False)
+    for sentence in ("No alarm is open", "No gateway has named a machine yet", "No rollout yet", "broker away"):
+        assert sentence in page
+
+
+def test_the_overview_escapes_what_gateways_say(database: Database, tmp_path: Path) -> None:
+    page = shown(database, tmp_path, event(1, diagnosis=diagnosis("<script>alert(1)</script>")))
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "(1) Overview" in page
+
+
+def test_there_are_no_pages_of_somebody_else(ask: Ask) -> None:
+    assert ask("/docs").status_code == ask("/redoc").status_code == 404
 
 
 # ------------------------------------------------------------------------------------------------ words
