@@ -23,7 +23,7 @@ define need
 	command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(2); }
 endef
 
-.PHONY: help demo test check lint types bench bench-detection bench-quantisation bench-delivery test-brokers fuzz lock clean
+.PHONY: help demo test check screenshots lint types bench bench-detection bench-quantisation bench-delivery test-brokers fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
@@ -33,6 +33,7 @@ demo: $(VENV)/.ready ## the whole loop, told live; DATA=folder for real recordin
 
 test: $(VENV)/.ready $(TFLITE)/.ready ## everything: lint, types, all tests, real brokers
 	@$(call need,mosquitto,mosquitto)
+	@$(call need,chromium,chromium fonts-dejavu-core)
 	$(MAKE) --no-print-directory lint types
 	$(BIN)/python -m pytest
 
@@ -45,7 +46,11 @@ test-brokers: $(VENV)/.ready ## one delivery, unchanged, on Mosquitto, amqtt, Ra
 check: $(VENV)/.ready $(TFLITE)/.ready ## lint, types and the quick tests
 	@$(call need,mosquitto,mosquitto)
 	$(MAKE) --no-print-directory lint types
-	$(BIN)/python -m pytest -m "not slow and not broker"
+	$(BIN)/python -m pytest -m "not slow and not broker and not browser"
+
+screenshots: $(VENV)/.ready ## every page at desk and phone width into var/screenshots, small ones into docs/
+	@$(call need,chromium,chromium fonts-dejavu-core)
+	$(BIN)/python -m tests.pages.screenshots $(ARGS)
 
 lint: $(VENV)/.ready ## ruff: rules and format
 	$(BIN)/ruff check .
