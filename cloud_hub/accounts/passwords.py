@@ -18,8 +18,14 @@ MIN_CHARS = 12
 MAX_CHARS = 256
 _AT_ONCE = 4  # each hash takes 64 MiB: without a bound, logins at once would take all memory
 _LEET = str.maketrans("013457@$!", "oieastasi")
-_KEYBOARD = ("qwertyuiopasdfghjklzxcvbnm", "qwertzuiopasdfghjklyxcvbnm", "azertyuiopqsdfghjklmwxcvbn", "1qaz2wsx3edc4rfv5tgb6yhn7ujm")
-_SEQUENCES = ("abcdefghijklmnopqrstuvwxyz" * 2, "01234567890123456789", *(row * 2 for row in _KEYBOARD))
+_KEYBOARD = (
+    "qwertyuiopasdfghjklzxcvbnm",
+    "qwertzuiopasdfghjklyxcvbnm",
+    "azertyuiopqsdfghjklmwxcvbn",
+    "1qaz2wsx3edc4rfv5tgb6yhn7ujm",
+)
+_LINES = ("abcdefghijklmnopqrstuvwxyz" * 2, "01234567890123456789", *(row * 2 for row in _KEYBOARD))
+_SEQUENCES = (*_LINES, *(line[::-1] for line in _LINES))
 _MIN_DISTINCT = 5
 _MIN_LEFT = 4
 
@@ -50,19 +56,20 @@ def check_password(password: str, *names: str) -> None:
 def _without_what_is_guessed_first(text: str, names: tuple[str, ...]) -> str:
     """What is left of a password when the parts are taken out that lists of passwords are made of."""
     lowered = text.lower()
-    parts = sorted({*COMMON_WORDS, *(p for n in names for p in _words_of(n))}, key=len, reverse=True)
-    shortest = lowered
-    for form in (lowered, lowered.translate(_LEET)):
-        left = form
+    parts = COMMON_WORDS | {part for name in names for part in _words_of(name)}
+    guessed = [False] * len(lowered)
+    for form in (lowered, lowered.translate(_LEET)):  # the same length: each sign stands for one letter
         for part in parts:
-            left = left.replace(part, "\x00")
-        left = _without_sequences(left)
-        left = re.sub(r"(.+?)\1{2,}", r"\1", left)  # abcabcabc: one of them
-        left = re.sub(r"(.{3,}?)\1+", r"\1", left)
-        left = re.sub(r"(?:19|20)\d\d", "", left)
-        left = re.sub(r"[\x00\s\W_]+", "", left) if not re.search(r"[^\W\d_]", left) else re.sub(r"[\x00\s]+", "", left)
-        shortest = min(shortest, left, key=len)
-    return shortest
+            at = form.find(part)
+            while at >= 0:
+                guessed[at : at + len(part)] = [True] * len(part)
+                at = form.find(part, at + 1)
+    left = "".join(letter for letter, known in zip(lowered, guessed, strict=True) if not known)
+    left = re.sub(r"(?:19|20)\d\d", "", left)
+    left = _without_sequences(left)
+    left = re.sub(r"(.)\1+", r"\1", left)
+    left = re.sub(r"(.{2,}?)\1+", r"\1", left)  # abcabc: one of them
+    return left if re.search(r"[^\W\d_]", left) else re.sub(r"[\W_]+", "", left)  # "!!" after a word adds nothing
 
 
 def _words_of(name: str) -> list[str]:
@@ -75,11 +82,9 @@ def _without_sequences(text: str) -> str:
     at = 0
     while at < len(text):
         longest = 0
-        for line in _SEQUENCES:
-            for row in (line, line[::-1]):
-                length = longest + 1
-                while at + length <= len(text) and length >= 1 and text[at : at + length] in row:
-                    longest, length = length, length + 1
+        for row in _SEQUENCES:
+            while at + longest < len(text) and text[at : at + longest + 1] in row:
+                longest += 1
         if longest >= 4:
             at += longest
         else:
@@ -95,8 +100,7 @@ class Passwords:
         """Args: hasher: for tests, which need no strong one; else RFC 9106's second choice: 64 MiB, 3 passes."""
         self._hasher = hasher or PasswordHasher()
         self._turn = threading.BoundedSemaphore(_AT_ONCE)
-        # Checked when there is no such account, so that an answer takes as long as for one that there is.
-        self._nobody = self._hasher.hash("nobody has this password, whatever it is compared with")
+        self._nobody: str | None = None
 
     def make(self, password: str) -> str:
         """The hash to store, with its salt and parameters in it."""
@@ -110,6 +114,8 @@ class Passwords:
         """
         text = normal(password)[: 4 * MAX_CHARS]
         with self._turn:
+            if self._nobody is None:  # made by the first try, whoever it is for: none is told apart by its time
+                self._nobody = self._hasher.hash("nobody has this password, whatever it is compared with")
             try:
                 found = self._hasher.verify(stored if stored is not None else self._nobody, text)
             except InvalidHashError as error:

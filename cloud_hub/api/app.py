@@ -8,8 +8,10 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_hub.api import pages, problems
+from cloud_hub.api.access import routes_of
+from cloud_hub.api.auth import Recognise
 from cloud_hub.api.context import HubContext
-from cloud_hub.api.routes import enrolment, fleet, history, rollouts, system
+from cloud_hub.api.routes import enrolment, fleet, history, rollouts, sign_in, system
 
 PREFIX = "/api/v1"
 _HEADERS = [
@@ -20,7 +22,7 @@ _HEADERS = [
 
 
 def create_app(context: HubContext) -> FastAPI:
-    """The application. FastAPI's own documentation pages load scripts from elsewhere, so there are none of them: `/api`
+    """The application. Raises: RuntimeError: one of its routes is neither guarded nor public. FastAPI's own documentation pages load scripts from elsewhere, so there are none of them: `/api`
     lists the routes, `/api/v1/openapi.json` describes them.
     """
     app = FastAPI(
@@ -38,6 +40,9 @@ def create_app(context: HubContext) -> FastAPI:
     for routes in (enrolment, fleet, history, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
     app.include_router(pages.router)
+    app.include_router(sign_in.router)
+    routes_of(app)  # every one of them has an owner, or there is no application
+    app.add_middleware(Recognise, context=context)
     app.add_middleware(_SecurityHeaders)
     return app
 

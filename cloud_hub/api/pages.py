@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.context import ContextDep, SessionDep
+from cloud_hub.api.guard import needs
 from cloud_hub.store import fleet_queries, history_queries
 from cloud_hub.store.paging import Paging
 from cloud_hub.store.views import PointView
@@ -21,7 +23,7 @@ _FEW = Paging(limit=10)
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
-@router.get("/", response_class=HTMLResponse)
+@router.get("/", response_class=HTMLResponse, dependencies=[Depends(needs(Permission.FLEET_READ))])
 def overview(session: SessionDep, context: ContextDep) -> HTMLResponse:
     """Open alarms first, then machines, gateways, bundles."""
     now_s = context.now_s()
@@ -48,7 +50,7 @@ def _points_by_machine(session: SessionDep) -> dict[str, list[PointView]]:
     return points
 
 
-@router.get("/api", response_class=HTMLResponse)
+@router.get("/api", response_class=HTMLResponse, dependencies=[Depends(needs(Permission.FLEET_READ))])
 def routes(request: Request) -> HTMLResponse:
     """Every route of the API with its sentence."""
     paths = request.app.openapi()["paths"]

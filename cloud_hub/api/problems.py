@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from cloud_hub.accounts.errors import AccountError, MayNotError, SignInError, TooManyTriesError
+from cloud_hub.api.access import describe_access
 from cloud_hub.errors import ConflictError, HubError, NotFoundError, PlanError, StoreUnavailableError
 from cloud_hub.rollout.states import RolloutError
 from cloud_hub.store.paging import CursorError
@@ -39,6 +42,10 @@ class Problem(BaseModel):
 
 _HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
     (CursorError, HTTPStatus.BAD_REQUEST, "cursor"),
+    (TooManyTriesError, HTTPStatus.TOO_MANY_REQUESTS, "too-many-tries"),
+    (SignInError, HTTPStatus.UNAUTHORIZED, "sign-in"),
+    (MayNotError, HTTPStatus.FORBIDDEN, "may-not"),
+    (AccountError, HTTPStatus.UNPROCESSABLE_ENTITY, "account"),
     (NotFoundError, HTTPStatus.NOT_FOUND, "not-found"),
     (ConflictError, HTTPStatus.CONFLICT, "conflict"),
     (RolloutError, HTTPStatus.CONFLICT, "rollout-state"),
@@ -63,7 +70,7 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     return {int(s): {"model": Problem, "description": s.phrase} for s in sorted(named)}
 
 
-def _answer(
+def answer(
     request: Request,
     status: HTTPStatus,
     detail: str,
@@ -71,6 +78,7 @@ def _answer(
     errors: list[FieldProblem] | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
+    """A problem. Args: kind: a stable word for `type`."""
     problem = Problem(
         type=f"urn:millwright:problem:{kind}" if kind is not None else "about:blank",
         title=status.phrase,
@@ -83,17 +91,29 @@ def _answer(
 
 
 async def _hub_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HubError)  # noqa: S101 - registered for nothing else
+    return answer_to(request, error)
+
+
+def answer_to(request: Request, error: HubError) -> JSONResponse:
+    """The problem of an error of ours. Raises it when it is none that callers can bring about."""
     for kind, status, word in _HUB_ERRORS:
         if isinstance(error, kind):
-            return _answer(request, status, str(error), word)
+            return answer(request, status, str(error), word, headers=_headers_of(error))
     raise error
+
+
+def _headers_of(error: HubError) -> dict[str, str] | None:
+    if isinstance(error, TooManyTriesError):
+        return {"Retry-After": str(math.ceil(error.wait_s))}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, SignInError) else None
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     errors = [FieldProblem(where=".".join(map(str, e["loc"])), message=e["msg"]) for e in error.errors()]
     detail = "; ".join(f"{e.where}: {e.message}" for e in errors)
-    return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, "validation", errors)
+    return answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, "validation", errors)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
@@ -102,17 +122,18 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     detail = error.detail
     if detail == status.phrase:
         detail = f"{request.method} {request.url.path}: {status.phrase.lower()}"
-    return _answer(request, status, detail, headers=dict(error.headers) if error.headers else None)
+    return answer(request, status, detail, headers=dict(error.headers) if error.headers else None)
 
 
 async def _fault(request: Request, _error: Exception) -> JSONResponse:
     """What went wrong is in the hub's log; callers learn only that it was not their fault."""
-    return _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in the hub; its log has the details", "fault")
+    return answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in the hub; its log has the details", "fault")
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        describe_access(app, document)
         for path in document["paths"].values():
             for operation in path.values():
                 _mark_problems(operation["responses"])

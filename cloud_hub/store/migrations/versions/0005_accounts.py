@@ -27,7 +27,7 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(length=255), nullable=True),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_accounts")),
-        sa.UniqueConstraint("issuer", "subject", name=op.f("uq_accounts_issuer")),
+        sa.UniqueConstraint("issuer", "subject", name=op.f("uq_accounts_issuer_subject")),
     )
     op.create_table(
         "login_sessions",
