@@ -60,6 +60,14 @@ def routes_of(app: FastAPI) -> list[Route]:
     return sorted(found, key=lambda r: (r.path, r.method))
 
 
+def has_route(app: FastAPI, path: str) -> bool:
+    """Whether there is a route at this path pattern; parts of the hub may be left out."""
+    known = getattr(app.state, "paths", None)
+    if known is None:
+        known = app.state.paths = frozenset(context.path for context in iter_route_contexts(app.routes))
+    return path in known
+
+
 def _guards(dependant: Dependant) -> Iterator[str]:
     access = getattr(dependant.call, "access", None)
     if isinstance(access, str):

@@ -7,18 +7,26 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud_hub.api import pages, problems
+from cloud_hub.api import problems
 from cloud_hub.api.access import routes_of
 from cloud_hub.api.auth import Recognise
 from cloud_hub.api.context import HubContext
-from cloud_hub.api.routes import enrolment, fleet, history, rollouts, sign_in, system
+from cloud_hub.api.pages import errors, overview, reference, rendering, sign_in, static
+from cloud_hub.api.routes import enrolment, fleet, history, rollouts, system
 
 PREFIX = "/api/v1"
 _HEADERS = [
-    (b"content-security-policy", b"default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        (
+            b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+            b"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        ),
+    ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
+_PRIVATE = (b"cache-control", b"no-store")
 
 
 def create_app(context: HubContext) -> FastAPI:
@@ -36,11 +44,11 @@ def create_app(context: HubContext) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
-    problems.install(app)
+    problems.install(app, page=errors.page, wants_page=errors.wants_page)
     for routes in (enrolment, fleet, history, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
-    app.include_router(pages.router)
-    app.include_router(sign_in.router)
+    for page in (overview, reference, rendering, sign_in, static):
+        app.include_router(page.router)
     routes_of(app)  # every one of them has an owner, or there is no application
     app.add_middleware(Recognise, context=context)
     app.add_middleware(_SecurityHeaders)
@@ -48,7 +56,7 @@ def create_app(context: HubContext) -> FastAPI:
 
 
 class _SecurityHeaders:
-    """Nothing from elsewhere, no framing, no guessing of types."""
+    """Nothing from elsewhere, no framing, no guessing of types; kept nowhere unless a route says so."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -56,7 +64,9 @@ class _SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
+                kept = any(name == b"cache-control" for name, _ in message["headers"])
+                more = _HEADERS if kept else [*_HEADERS, _PRIVATE]
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
