@@ -30,8 +30,10 @@ _PRIVATE = (b"cache-control", b"no-store")
 
 
 def create_app(context: HubContext) -> FastAPI:
-    """The application. Raises: RuntimeError: one of its routes is neither guarded nor public. FastAPI's own documentation pages load scripts from elsewhere, so there are none of them: `/api`
+    """The application. FastAPI's own documentation pages load scripts from elsewhere, so there are none of them: `/api`
     lists the routes, `/api/v1/openapi.json` describes them.
+
+    Raises: RuntimeError: a route is neither guarded nor in the list of public ones.
     """
     app = FastAPI(
         title="Millwright hub",

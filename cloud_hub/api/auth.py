@@ -45,6 +45,7 @@ class Recognise:
         self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Recognise, then hand on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -172,9 +173,7 @@ def let_out(answer: Response, request: Request, context: HubContext) -> None:
     _set(answer, request, context, _SESSION, "", 0)
 
 
-def _set(
-    answer: Response, request: Request, context: HubContext, name: str, value: str, max_age_s: int | None
-) -> None:
+def _set(answer: Response, request: Request, context: HubContext, name: str, value: str, max_age_s: int | None) -> None:
     answer.set_cookie(
         _cookie_name(request, context, name),
         value,
