@@ -12,7 +12,7 @@ from cloud_hub.api.access import routes_of
 from cloud_hub.api.auth import Recognise
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.pages import errors, overview, reference, rendering, sign_in, static
-from cloud_hub.api.routes import enrolment, fleet, history, rollouts, system
+from cloud_hub.api.routes import accounts, enrolment, fleet, history, rollouts, system
 
 PREFIX = "/api/v1"
 _HEADERS = [
@@ -47,7 +47,7 @@ def create_app(context: HubContext) -> FastAPI:
     )
     app.state.context = context
     problems.install(app, page=errors.page, wants_page=errors.wants_page)
-    for routes in (enrolment, fleet, history, rollouts, system):
+    for routes in (accounts, enrolment, fleet, history, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
     for page in (overview, reference, rendering, sign_in, static):
         app.include_router(page.router)
