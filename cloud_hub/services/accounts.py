@@ -168,10 +168,10 @@ def change_account(
         _may_hand_out(principal, Role(row.role))
         if revision is not None and row.revision != revision:
             raise StaleError(f"account {name}: changed by somebody else meanwhile; look at it again")
+        admins = store.active_admins(session)  # as they are now: what follows is in the session at once
         before, after = _changes(row, principal, role, full_name, disabled, now_s)
         if not after:
             return store.view(row)
-        admins = store.active_admins(session)
         row.revision += 1
         session.flush()
         if admins and not store.active_admins(session):

@@ -86,8 +86,8 @@ class Town:
                 t.AuditEntry,
                 t.IdempotencyKey,
             ):
-                for row in session.query(table):
-                    rows.append(repr({c.key: getattr(row, c.key) for c in table.__table__.columns}))
+                columns = [c.key for c in table.__table__.columns]
+                rows += [repr({key: getattr(row, key) for key in columns}) for row in session.query(table)]
         return "\n".join(rows)
 
 
@@ -108,9 +108,9 @@ class Browser:
             transport = httpx.ASGITransport(
                 app=self._town.app, raise_app_exceptions=False, client=(self._address, 40_000)
             )
-            sent = (
-                {"accept": "text/html", "origin": origin or self._base} if method != "GET" else {"accept": "text/html"}
-            )
+            sent = {"accept": "text/html"}
+            if method != "GET" and origin != "":
+                sent["origin"] = origin or self._base
             if self.cookies:
                 sent["cookie"] = "; ".join(f"{k}={v}" for k, v in self.cookies.items())
             async with httpx.AsyncClient(transport=transport, base_url=self._base) as client:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
@@ -107,7 +108,7 @@ def test_every_route_as_every_role_and_as_nobody(town: Town) -> None:
 
 def test_each_role_may_do_what_the_one_before_may() -> None:
     roles = [ROLE_PERMISSIONS[role] for role in Role]
-    assert all(less < more for less, more in zip(roles, roles[1:], strict=False))
+    assert all(less < more for less, more in pairwise(roles))
     assert roles[-1] == frozenset(Permission)
 
 
@@ -120,7 +121,7 @@ def test_a_route_that_nobody_has_thought_about_stops_the_hub(guarded: bool) -> N
     def forgotten() -> None: ...
 
     @router.post("/login")
-    def login(_caller: Principal = Depends(needs(Permission.FLEET_READ))) -> None: ...
+    def login(_caller: Annotated[Principal, Depends(needs(Permission.FLEET_READ))]) -> None: ...
 
     if guarded:
         router.routes.remove(router.routes[0])

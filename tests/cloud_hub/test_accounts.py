@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
@@ -57,10 +59,8 @@ def test_length_counts_in_characters_and_is_bounded() -> None:
 
 @given(st.text(max_size=300))
 def test_any_text_is_judged_and_never_breaks(text: str) -> None:
-    try:
+    with contextlib.suppress(AccountError):
         check_password(text, "ann")
-    except AccountError as error:
-        assert str(error).startswith("password: ")
 
 
 def test_hashes_are_argon2id_salted_and_fit_however_a_keyboard_composes() -> None:
@@ -281,15 +281,15 @@ def test_pages_of_others_change_nothing_and_sign_nobody_in(town: Town, origin: s
     assert cross.status_code == 200  # a link from elsewhere
 
 
-def test_a_browser_without_origin_is_asked_where_from(town: Town) -> None:
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 303), (None, 303)]
+)
+def test_without_origin_the_browser_says_where_from(town: Town, site: str | None, status: int) -> None:
     town.add("ann")
-    answer = bearer(
-        town, "x", "POST", "/login"
-    )  # an Authorization header is nothing that a page can make a browser send
-    assert answer.status_code == 401
     browser = Browser(town)
-    refused = browser.send("POST", "/login", data={"name": "ann", "password": GOOD}, origin="http://hub.test", headers={"sec-fetch-site": "cross-site"})  # fmt: skip  # noqa: E501
-    assert refused.status_code == 303  # Origin is there and ours: it counts
+    form = {"name": "ann", "password": GOOD}
+    headers = {"sec-fetch-site": site} if site is not None else {}
+    assert browser.send("POST", "/login", data=form, origin="", headers=headers).status_code == status
 
 
 # ------------------------------------------------------------------------------------------------ links
@@ -477,9 +477,11 @@ def test_a_token_ends(town: Town) -> None:
     assert refused.json()["detail"] == "API token: unknown, expired or revoked"
 
 
-@pytest.mark.parametrize("text", ["", "mw_", "mw_" + "A" * 43, "Bearer", "A" * 43, "mw_" + "A" * 5000, "mw_☃"])
+@pytest.mark.parametrize(
+    "text", ["", "mw_", "mw_" + "A" * 43, "Bearer", "A" * 43, "mw_" + "A" * 5000, "mw_\xe4" + "A" * 42]
+)
 def test_what_is_no_token(town: Town, text: str) -> None:
-    headers = {"authorization": f"Bearer {text}".encode().decode("latin-1"), "accept": "application/json"}
+    headers: dict[str, Any] = {"authorization": f"Bearer {text}".encode("latin-1"), "accept": "application/json"}
     assert Browser(town).send("GET", "/api/v1/gateways", headers=headers).status_code == 401
 
 
