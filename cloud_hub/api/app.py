@@ -46,18 +46,13 @@ def create_app(context: HubContext) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
-<<<<<<< HEAD
-    problems.install(app, page=errors.page, wants_page=errors.wants_page)
-    for routes in (accounts, enrolment, fleet, history, rollouts, system):
-=======
     problems.install(
         app,
         page=errors.page,
         wants_page=errors.wants_page,
         fault_headers={name.decode(): value.decode() for name, value in _HEADERS},
     )
-    for routes in (enrolment, fleet, history, rollouts, system):
->>>>>>> pages
+    for routes in (accounts, enrolment, fleet, history, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
     for page in (account, admin, overview, reference, rendering, sign_in, static):
         app.include_router(page.router)

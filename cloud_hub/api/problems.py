@@ -4,12 +4,8 @@ Where a browser asks for a page, it is a page that says the same.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import math
-from collections.abc import Callable
-=======
 from collections.abc import Callable, Mapping
->>>>>>> pages
 from http import HTTPStatus
 from typing import Any
 
@@ -153,18 +149,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _fault(request: Request, _error: Exception) -> Response:
-<<<<<<< HEAD
-    """What went wrong is in the hub's log; callers learn only that it was not their fault."""
-    return answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in the hub; its log has the details", "fault")
-=======
     """What went wrong is in the hub's log; callers learn only that it was not their fault. This answer is given outside
     of all middleware, so the headers that it would set are set here.
     """
     text = "a fault in the hub; its log has the details"
-    answer = _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, text, "fault")
-    answer.headers.update(request.app.state.fault_headers)
-    return answer
->>>>>>> pages
+    said = answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, text, "fault")
+    said.headers.update(request.app.state.fault_headers)
+    return said
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
