@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cloud_hub.accounts.names import check_name
 from cloud_hub.accounts.passwords import Passwords, check_password
 from cloud_hub.accounts.permissions import Permission, Principal, Role
 from cloud_hub.accounts.records import Limits
+from cloud_hub.api import limits
 from cloud_hub.errors import ConflictError, NotFoundError
 from cloud_hub.services import accounts, tokens
 from cloud_hub.services.sign_in import Door, Visitor
@@ -598,3 +600,36 @@ def test_a_hub_that_cannot_ask_its_database_lets_nobody_in(town: Town) -> None:
 
 def test_doors_are_strong_unless_a_test_says_otherwise() -> None:
     assert Door().passwords.make("x").startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+
+
+# ------------------------------------------------------------------------------------------------ headers, bounds
+
+
+def test_every_answer_has_the_headers(town: Town, database: Database, tmp_path: Path) -> None:
+    for answer in (Browser(town).get("/login"), Browser(town).get("/nowhere"), Browser(town).get("/api/v1/health")):
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert "camera=()" in answer.headers["permissions-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "strict-transport-security" not in answer.headers
+    safe = Town(database, tmp_path, public_url="https://hub.example")
+    assert Browser(safe).get("/login").headers["strict-transport-security"] == "max-age=31536000"
+
+
+def test_a_body_that_is_too_long_is_not_read(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DEFAULT_BYTES", 1000)
+    monkeypatch.setattr(limits, "LARGER", {"/api/v1/big": 5000, "/api/v1/big/small": 10})
+    assert [limits.bound_of(p) for p in ("/x", "/api/v1/big/x", "/api/v1/big/small")] == [1000, 5000, 10]
+    json_ = {"accept": "application/json"}
+    announced = Browser(town).send("POST", "/api/v1/enroll", content=b"x" * 1001, headers=json_)
+    assert (announced.status_code, announced.json()["type"]) == (413, "urn:millwright:problem:too-large")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 400
+
+    town.add("ann")
+    form = {**json_, "content-type": "application/x-www-form-urlencoded"}
+    assert Browser(town).send("POST", "/login", content=pieces(), headers=form).status_code == 413
+    nonsense = Browser(town).send("POST", "/login", content=b"x", headers={**form, "content-length": "ten"})
+    assert nonsense.status_code == 413
