@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_hub.api import problems
+from cloud_hub.api.access import routes_of
+from cloud_hub.api.auth import Recognise, is_secure
 from cloud_hub.api.context import HubContext
-from cloud_hub.api.pages import errors, overview, reference, rendering, static
-from cloud_hub.api.routes import enrolment, fleet, history, rollouts, system
+from cloud_hub.api.limits import BodyLimit
+from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, static
+from cloud_hub.api.routes import accounts, enrolment, fleet, history, rollouts, system
 
 PREFIX = "/api/v1"
 _HEADERS = [
@@ -23,12 +26,20 @@ _HEADERS = [
     ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 ]
+# A year, this host alone: what else the domain has is not ours to decide about.
+_TLS_ONLY = (b"strict-transport-security", b"max-age=31536000")
+_PRIVATE = (b"cache-control", b"no-store")
 
 
 def create_app(context: HubContext) -> FastAPI:
     """The application. FastAPI's own documentation pages load scripts from elsewhere, so there are none of them: `/api`
     lists the routes, `/api/v1/openapi.json` describes them.
+
+    Raises: RuntimeError: a route is neither guarded nor in the list of public ones.
     """
     app = FastAPI(
         title="Millwright hub",
@@ -47,24 +58,31 @@ def create_app(context: HubContext) -> FastAPI:
         wants_page=errors.wants_page,
         fault_headers={name.decode(): value.decode() for name, value in _HEADERS},
     )
-    for routes in (enrolment, fleet, history, rollouts, system):
+    for routes in (accounts, enrolment, fleet, history, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
-    for page in (overview, reference, rendering, static):
+    for page in (account, admin, overview, reference, rendering, sign_in, static):
         app.include_router(page.router)
-    app.add_middleware(_SecurityHeaders)
+    routes_of(app)  # every one of them has an owner, or there is no application
+    app.add_middleware(Recognise, context=context)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(_SecurityHeaders, context=context)
     return app
 
 
 class _SecurityHeaders:
-    """Nothing from elsewhere, no framing, no guessing of types."""
+    """Nothing from elsewhere, no framing, no guessing of types; kept nowhere unless a route says so."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, context: HubContext) -> None:
+        self._app, self._context = app, context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        secure = scope["type"] == "http" and is_secure(Request(scope), self._context)
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
+                kept = any(name == b"cache-control" for name, _ in message["headers"])
+                more = [*_HEADERS, *([] if kept else [_PRIVATE]), *([_TLS_ONLY] if secure else [])]
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
