@@ -9,7 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_hub.api import pages, problems
 from cloud_hub.api.context import HubContext
-from cloud_hub.api.routes import enrolment, fleet, history, rollouts, system
+from cloud_hub.api.routes import enrolment, fleet, history, metrics, rollouts, system
+from cloud_hub.observing.metrics import Metrics
 
 PREFIX = "/api/v1"
 _HEADERS = [
@@ -37,8 +38,17 @@ def create_app(context: HubContext) -> FastAPI:
     problems.install(app)
     for routes in (enrolment, fleet, history, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
+    app.include_router(metrics.router)
     app.include_router(pages.router)
     app.add_middleware(_SecurityHeaders)
+    app.state.metrics = Metrics(
+        context.database,
+        now_s=context.now_s,
+        ingest=context.ingest,
+        connected=context.connected,
+        metadata_until_s=context.metadata_until_s,
+    )
+    app.add_middleware(metrics.TimedRequests, metrics=app.state.metrics)
     return app
 
 

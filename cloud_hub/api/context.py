@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -35,6 +35,7 @@ class EnrolAnswer(Protocol):
 class HubContext:
     """The parts of the hub that the API shows. `connected`: whether the broker is there. `enrol`: the registration desk
     (request, caller); None from it when there are too many, None for it when this hub has no certificate authority.
+    `metadata_until_s`: when the signed metadata of each role expires; empty when another hub signs.
     """
 
     database: Database
@@ -44,6 +45,7 @@ class HubContext:
     ingest: Callable[[], StatusView]
     connected: Callable[[], bool]
     enrol: Callable[[bytes, str], EnrolAnswer | None] | None = None
+    metadata_until_s: Callable[[], Mapping[str, float]] = dict
 
 
 def _context(request: Request) -> HubContext:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption
+from cloud_hub.observing.logs import LogFormat, set_up
 from cloud_hub.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -31,13 +32,15 @@ def serve(
         Path | None, typer.Option(help="Written (JSON: url, port, pid) once the hub is up, removed when it stops.")
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_format: Annotated[
+        LogFormat, typer.Option(help="text for people, json for programs that collect logs.")
+    ] = "text",
 ) -> None:
     """Take in what gateways send, and serve API and page. Ctrl-C stops it cleanly."""
     level = logging.getLevelNamesMapping().get(log_level.upper())
     if level is None:
         raise typer.BadParameter(f"expected debug, info, warning or error, got {log_level!r}", param_hint="--log-level")
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
+    set_up(level, log_format)
     from cloud_hub.delivery.blocks import BlockService
     from cloud_hub.services.rescore import Rescorer
     from cloud_hub.services.rollouts import RolloutService
@@ -63,6 +66,7 @@ def serve(
         periodic=_periodic(settings, repository) if repository is not None else None,
         rollouts=(lambda database: RolloutService(database, repository)) if repository is not None else None,
         identity=desk,
+        metadata_until_s=repository.expires_s if repository is not None else dict,
     )
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
     blocks = BlockService(settings)

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cloud_hub.api.app import create_app
@@ -51,6 +51,7 @@ class Hub:
         identity: Callable[[Database], IdentityService] | None = None,
         rollouts: Callable[[Database], Callable[[Link], None]] | None = None,
         rollout_period_s: float = 2.0,
+        metadata_until_s: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         """Raises: SettingsError: the database cannot be used, or the address is taken."""
         self._stop = threading.Event()
@@ -81,6 +82,7 @@ class Hub:
             ingest=self._ingest_view,
             connected=lambda: self._link.connected,
             enrol=self._identity.enrol if self._identity is not None else None,
+            metadata_until_s=metadata_until_s,
         )
         self._server = ApiServer(create_app(context), settings.api_host, settings.api_port)
 
