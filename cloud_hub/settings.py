@@ -15,7 +15,7 @@ The home folder holds everything that the hub keeps:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -51,6 +51,16 @@ class Settings(BaseSettings):
     targets_days: float = Field(365, gt=0, le=3650)
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=0, le=65535)
+    public_url: str = Field("", pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?\z")  # where people reach the pages; for links
+    hooks_allow: list[str] = Field(default_factory=list, max_length=64)  # private networks that webhooks may go to
+    hooks_ca_file: Path | None = None  # the authority of receivers inside the plant
+    smtp_host: str | None = None
+    smtp_port: int = Field(587, ge=1, le=65535)
+    smtp_security: Literal["none", "starttls", "tls"] = "starttls"
+    smtp_sender: str = "millwright@localhost"
+    smtp_username: str | None = None
+    smtp_password_file: Path | None = None
+    smtp_ca_file: Path | None = None
 
     @property
     def sqlalchemy_url(self) -> str:

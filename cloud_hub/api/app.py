@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_hub.api import pages, problems
 from cloud_hub.api.context import HubContext
-from cloud_hub.api.routes import enrolment, fleet, history, metrics, rollouts, system
+from cloud_hub.api.routes import enrolment, fleet, history, hooks, metrics, rollouts, system
 from cloud_hub.observing.metrics import Metrics
 
 PREFIX = "/api/v1"
@@ -36,7 +36,7 @@ def create_app(context: HubContext) -> FastAPI:
     )
     app.state.context = context
     problems.install(app)
-    for routes in (enrolment, fleet, history, rollouts, system):
+    for routes in (enrolment, fleet, history, hooks, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
     app.include_router(metrics.router)
     app.include_router(pages.router)
