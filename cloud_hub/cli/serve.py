@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption
+from cloud_hub.errors import SettingsError
 from cloud_hub.observing.logs import LogFormat, set_up
 from cloud_hub.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from cloud_hub.notify.worker import NotifyWorker
+    from cloud_hub.store.database import Database
     from cloud_hub.transport import Link
     from cloud_hub.trust.repository import Repository
 
@@ -67,6 +70,7 @@ def serve(
         rollouts=(lambda database: RolloutService(database, repository)) if repository is not None else None,
         identity=desk,
         metadata_until_s=repository.expires_s if repository is not None else dict,
+        notify=lambda database, url: _notify(settings, database, url),
     )
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
     blocks = BlockService(settings)
@@ -76,6 +80,42 @@ def serve(
     finally:
         blocks.stop()
     typer.echo("stopped")
+
+
+def _notify(settings: Settings, database: Database, url: str) -> NotifyWorker:
+    """What tells webhooks and mail boxes. `url`: where people reach the pages. Raises: SettingsError."""
+    import time
+
+    from cloud_hub.notify.address import read_networks
+    from cloud_hub.notify.mail import MailServer
+    from cloud_hub.notify.post import WebhookSender
+    from cloud_hub.notify.worker import NotifyWorker
+    from cloud_hub.store.hooks import SqlOutbox
+
+    mail = None
+    if settings.smtp_host is not None:
+        mail = MailServer(
+            settings.smtp_host,
+            settings.smtp_port,
+            settings.smtp_security,
+            settings.smtp_sender,
+            settings.smtp_username,
+            _secret(settings.smtp_password_file),
+            str(settings.smtp_ca_file) if settings.smtp_ca_file is not None else None,
+        )
+    ca_file = str(settings.hooks_ca_file) if settings.hooks_ca_file is not None else None
+    sender = WebhookSender(read_networks(settings.hooks_allow), ca_file=ca_file)
+    base = url.rstrip("/")
+    return NotifyWorker(SqlOutbox(database, lambda path: base + path), sender, mail, time.time)
+
+
+def _secret(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"smtp_password_file: {path}: {error}") from error
 
 
 def _periodic(settings: Settings, repository: Repository) -> Callable[[Link], None]:

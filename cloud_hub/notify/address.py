@@ -1,8 +1,8 @@
 """Where a webhook may go. People type in addresses; the hub stands inside the plant's network and must not be made to
 knock at its doors for them (server-side request forgery).
 
-Names are resolved once, every answer is checked, and the connection goes to exactly the address that was checked: a name
-server that changes its answer in between gains nothing. Redirects are never followed.
+Names are resolved once, every answer is checked, and the connection goes to exactly the address that was checked: a
+name server that changes its answer in between gains nothing. Redirects are never followed.
 """
 
 from __future__ import annotations

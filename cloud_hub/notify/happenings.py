@@ -30,8 +30,7 @@ _FAILED_PARTS = {  # by the fault that a diagnosis names; ISO 14224:2016, annex 
     "BSF": "bearing, rolling element",
     "FTF": "bearing, cage",
     "GMF": "gear mesh",
-    "1X": "rotor, unbalance",
-    "2X": "coupling, misalignment",
+    "VPF": "pump hydraulics, vane pass",
 }
 
 

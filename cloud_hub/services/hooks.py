@@ -97,7 +97,7 @@ def renew_secret(database: Database, who: Principal, hook: str, now_s: float, re
     return Made(after, secret)
 
 
-def test(database: Database, who: Principal, hook: str, now_s: float, request_id: str | None = None) -> str:
+def send_test(database: Database, who: Principal, hook: str, now_s: float, request_id: str | None = None) -> str:
     """Send a test, on the same way as everything else; the key under which its delivery is listed. Raises:
     NotFoundError.
     """

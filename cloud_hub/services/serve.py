@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from cloud_hub.api.app import create_app
 from cloud_hub.api.context import HubContext
@@ -35,6 +36,16 @@ _ROLLOUT_RETRY_S = 10.0
 _POLL_S = 0.05
 
 
+class Worker(Protocol):
+    """What runs in a thread of its own beside the hub."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End; returns once it has."""
+
+
 class Hub:
     """One hub process. `periodic` is called with the link every `period_s` while the broker is there; so is what
     `rollouts` makes of the database, every `rollout_period_s`, in a thread of its own.
@@ -52,6 +63,7 @@ class Hub:
         rollouts: Callable[[Database], Callable[[Link], None]] | None = None,
         rollout_period_s: float = 2.0,
         metadata_until_s: Callable[[], Mapping[str, float]] = dict,
+        notify: Callable[[Database, str], Worker] | None = None,
     ) -> None:
         """Raises: SettingsError: the database cannot be used, or the address is taken."""
         self._stop = threading.Event()
@@ -85,6 +97,7 @@ class Hub:
             metadata_until_s=metadata_until_s,
         )
         self._server = ApiServer(create_app(context), settings.api_host, settings.api_port)
+        self._notify = notify(self._database, settings.public_url or self._server.url) if notify is not None else None
 
     @property
     def url(self) -> str:
@@ -110,6 +123,8 @@ class Hub:
             self._rescoring.start()
         if self._identity is not None:
             self._identity.start()
+        if self._notify is not None:
+            self._notify.start()
         for thread in threads:
             thread.start()
         try:
@@ -137,6 +152,8 @@ class Hub:
             self._rescoring.stop()
         if self._identity is not None:
             self._identity.stop()
+        if self._notify is not None:
+            self._notify.stop()
         self._link.close()
         self._database.close()
 

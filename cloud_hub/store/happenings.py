@@ -2,9 +2,9 @@
 
 Looked for in what is stored anyway, so whoever stores it need not know that somebody wants to be told, and nothing is
 told that is not stored. The place of the last look moves in the same transaction that fills the outbox: happenings are
-neither missed nor told twice. Rows whose number is smaller may become visible later (transactions overlap), so each look
-goes back `_OVERLAP` rows; what is there already is recognised by its key. When nothing new is there, that look back
-happens only every `_LOOK_BACK_S`.
+neither missed nor told twice. Rows whose number is smaller may become visible later (transactions overlap), so each
+look goes back `_OVERLAP` rows; what is there already is recognised by its key. When nothing new is there, that look
+back happens only every `_LOOK_BACK_S`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from cloud_hub.notify.happenings import Happening, Kind, alarm_data, body_of
 from cloud_hub.store import tables as t
@@ -158,7 +158,7 @@ def wants(hook: t.Hook, happening: Happening) -> bool:
     return not hook.machines or happening.machine is None or happening.machine in hook.machines
 
 
-def _since(session: Session, source: str, column: Any, query: Select[Any]) -> list[Any]:
+def _since(session: Session, source: str, column: InstrumentedAttribute[int], query: Select[Any]) -> list[Any]:
     """Rows of a source since the last look, and the overlap before it."""
     cursor = session.get(t.HookCursor, source)
     if cursor is None:
@@ -172,7 +172,7 @@ def _since(session: Session, source: str, column: Any, query: Select[Any]) -> li
     return rows
 
 
-def _changed_gateways() -> Select[tuple[str, bool, float, bool]]:
+def _changed_gateways() -> Select[str, bool, float, bool]:
     return (
         select(t.Gateway.id, t.Gateway.online, t.Gateway.last_seen_s, t.HookGateway.online)
         .outerjoin(t.HookGateway, t.HookGateway.gateway == t.Gateway.id)
@@ -180,7 +180,7 @@ def _changed_gateways() -> Select[tuple[str, bool, float, bool]]:
     )
 
 
-def _newest(session: Session, column: Any) -> int:
+def _newest(session: Session, column: InstrumentedAttribute[int]) -> int:
     return session.scalar(select(func.max(column))) or 0
 
 

@@ -113,7 +113,7 @@ def renew_secret(context: ContextDep, caller: Caller, request: Request, hook: Ho
 @router.post("/{hook}/test", responses=_ONE, status_code=HTTPStatus.ACCEPTED)
 def test_hook(context: ContextDep, caller: Caller, request: Request, hook: HookId) -> TestSent:
     """Send a test on the way that everything takes."""
-    return TestSent(key=service.test(context.database, caller, hook, context.now_s(), _request_id(request)))
+    return TestSent(key=service.send_test(context.database, caller, hook, context.now_s(), _request_id(request)))
 
 
 @router.get("/{hook}/deliveries", responses=_MANY)
