@@ -28,8 +28,8 @@ from cloud_hub.store.database import Database
 from cloud_hub.store.hooks import SqlOutbox
 from cloud_hub.store.paging import Paging
 from cloud_hub.store.writer import Received, Writer
-from tests.simulators.brokers import free_port
 from tests.simulators.hub import event, state
+from tests.simulators.plant import free_ports
 
 ADMIN = command_line("test")
 LOOPBACK = read_networks(["127.0.0.0/8"])
@@ -326,7 +326,7 @@ class Mailbox:
 
 @contextmanager
 def mail_server(box: Mailbox) -> Iterator[MailServer]:
-    controller = Controller(box, hostname="127.0.0.1", port=free_port())
+    controller = Controller(box, hostname="127.0.0.1", port=free_ports(1)[0])
     controller.start()
     assert controller.server is not None
     port = controller.server.sockets[0].getsockname()[1]
