@@ -12,7 +12,8 @@ from cloud_hub.api.access import routes_of
 from cloud_hub.api.auth import Recognise
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.pages import errors, overview, reference, rendering, sign_in, static
-from cloud_hub.api.routes import enrolment, fleet, history, rollouts, system
+from cloud_hub.api.routes import enrolment, fleet, history, hooks, metrics, rollouts, system
+from cloud_hub.observing.metrics import Metrics
 
 PREFIX = "/api/v1"
 _HEADERS = [
@@ -47,13 +48,22 @@ def create_app(context: HubContext) -> FastAPI:
     )
     app.state.context = context
     problems.install(app, page=errors.page, wants_page=errors.wants_page)
-    for routes in (enrolment, fleet, history, rollouts, system):
+    for routes in (enrolment, fleet, history, hooks, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
+    app.include_router(metrics.router)
     for page in (overview, reference, rendering, sign_in, static):
         app.include_router(page.router)
     routes_of(app)  # every one of them has an owner, or there is no application
     app.add_middleware(Recognise, context=context)
     app.add_middleware(_SecurityHeaders)
+    app.state.metrics = Metrics(
+        context.database,
+        now_s=context.now_s,
+        ingest=context.ingest,
+        connected=context.connected,
+        metadata_until_s=context.metadata_until_s,
+    )
+    app.add_middleware(metrics.TimedRequests, metrics=app.state.metrics)
     return app
 
 

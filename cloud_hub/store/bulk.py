@@ -50,9 +50,9 @@ def insert_rows(
     into = sql.Identifier(table.name)
     names = _names(c.name for c in columns)
     connection.execute(
-        sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT * FROM {} WITH NO DATA").format(
-            stage, into
-        )
+        sql.SQL(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT * FROM {} WITH NO DATA"
+        ).format(stage, into)
     )
     _copy(connection, stage, columns, rows)
     change: sql.Composable = sql.SQL("NOTHING")
