@@ -15,7 +15,7 @@ The home folder holds everything that the hub keeps:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -56,6 +56,15 @@ class Settings(BaseSettings):
     trusted_proxies: list[str] = []  # their addresses: what they say of the caller's address and of TLS is believed
     session_idle_hours: float = Field(12, gt=0, le=24 * 30)
     session_hours: float = Field(24 * 7, gt=0, le=24 * 90)
+    hooks_allow: list[str] = Field(default_factory=list, max_length=64)  # private networks that webhooks may go to
+    hooks_ca_file: Path | None = None  # the authority of receivers inside the plant
+    smtp_host: str | None = None
+    smtp_port: int = Field(587, ge=1, le=65535)
+    smtp_security: Literal["none", "starttls", "tls"] = "starttls"
+    smtp_sender: str = "millwright@localhost"
+    smtp_username: str | None = None
+    smtp_password_file: Path | None = None
+    smtp_ca_file: Path | None = None
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -26,6 +26,7 @@ ONLY_IN = {
     "argon2": ["cloud_hub/accounts/passwords.py"],
     "starlette": ["cloud_hub/api/"],
     "uvicorn": ["cloud_hub/api/"],
+    "prometheus_client": ["cloud_hub/observing/"],
     "matplotlib": ["cloud_hub/report/"],
     "amqtt": ["cloud_hub/broker/"],
     "tuf": ["cloud_hub/trust/", "edge_agent/trust_worker.py", "edge_agent/conformance.py"],

@@ -13,7 +13,9 @@ from cloud_hub.api.auth import Recognise, is_secure
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.limits import BodyLimit
 from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, static
-from cloud_hub.api.routes import accounts, enrolment, fleet, history, rollouts, system
+from cloud_hub.api.pages import hooks as hook_pages
+from cloud_hub.api.routes import accounts, enrolment, fleet, history, hooks, metrics, rollouts, system
+from cloud_hub.observing.metrics import Metrics
 
 PREFIX = "/api/v1"
 _HEADERS = [
@@ -58,14 +60,23 @@ def create_app(context: HubContext) -> FastAPI:
         wants_page=errors.wants_page,
         fault_headers={name.decode(): value.decode() for name, value in _HEADERS},
     )
-    for routes in (accounts, enrolment, fleet, history, rollouts, system):
+    for routes in (accounts, enrolment, fleet, history, hooks, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
-    for page in (account, admin, overview, reference, rendering, sign_in, static):
+    app.include_router(metrics.router)
+    for page in (account, admin, hook_pages, overview, reference, rendering, sign_in, static):
         app.include_router(page.router)
     routes_of(app)  # every one of them has an owner, or there is no application
     app.add_middleware(Recognise, context=context)
     app.add_middleware(BodyLimit)
     app.add_middleware(_SecurityHeaders, context=context)
+    app.state.metrics = Metrics(
+        context.database,
+        now_s=context.now_s,
+        ingest=context.ingest,
+        connected=context.connected,
+        metadata_until_s=context.metadata_until_s,
+    )
+    app.add_middleware(metrics.TimedRequests, metrics=app.state.metrics)
     return app
 
 

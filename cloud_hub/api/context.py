@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -37,6 +37,7 @@ class HubContext:
     """The parts of the hub that the API shows. `connected`: whether the broker is there. `enrol`: the registration desk
     (request, caller); None from it when there are too many, None for it when this hub has no certificate authority.
     `public_url`: what people type to come here, when that is not where it listens: the name of a TLS proxy.
+    `metadata_until_s`: when the signed metadata of each role expires; empty when another hub signs.
     """
 
     database: Database
@@ -48,6 +49,7 @@ class HubContext:
     enrol: Callable[[bytes, str], EnrolAnswer | None] | None = None
     door: Door = field(default_factory=Door)
     public_url: str = ""
+    metadata_until_s: Callable[[], Mapping[str, float]] = dict
 
 
 def _context(request: Request) -> HubContext:

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, caller
+from cloud_hub.errors import SettingsError
+from cloud_hub.observing.logs import LogFormat, set_up
 from cloud_hub.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from cloud_hub.notify.worker import NotifyWorker
+    from cloud_hub.store.database import Database
     from cloud_hub.transport import Link
     from cloud_hub.trust.repository import Repository
 
@@ -31,13 +35,15 @@ def serve(
         Path | None, typer.Option(help="Written (JSON: url, port, pid) once the hub is up, removed when it stops.")
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_format: Annotated[
+        LogFormat, typer.Option(help="text for people, json for programs that collect logs.")
+    ] = "text",
 ) -> None:
     """Take in what gateways send, and serve API and page. Ctrl-C stops it cleanly."""
     level = logging.getLevelNamesMapping().get(log_level.upper())
     if level is None:
         raise typer.BadParameter(f"expected debug, info, warning or error, got {log_level!r}", param_hint="--log-level")
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
+    set_up(level, log_format)
     from cloud_hub.delivery.blocks import BlockService
     from cloud_hub.services.rescore import Rescorer
     from cloud_hub.services.rollouts import RolloutService
@@ -63,6 +69,8 @@ def serve(
         periodic=_periodic(settings, repository) if repository is not None else None,
         rollouts=(lambda database: RolloutService(database, repository)) if repository is not None else None,
         identity=desk,
+        metadata_until_s=repository.expires_s if repository is not None else dict,
+        notify=lambda database, url: _notify(settings, database, url),
     )
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
     first = hub.first_link(caller())
@@ -75,6 +83,42 @@ def serve(
     finally:
         blocks.stop()
     typer.echo("stopped")
+
+
+def _notify(settings: Settings, database: Database, url: str) -> NotifyWorker:
+    """What tells webhooks and mail boxes. `url`: where people reach the pages. Raises: SettingsError."""
+    import time
+
+    from cloud_hub.notify.address import read_networks
+    from cloud_hub.notify.mail import MailServer
+    from cloud_hub.notify.post import WebhookSender
+    from cloud_hub.notify.worker import NotifyWorker
+    from cloud_hub.store.hooks import SqlOutbox
+
+    mail = None
+    if settings.smtp_host is not None:
+        mail = MailServer(
+            settings.smtp_host,
+            settings.smtp_port,
+            settings.smtp_security,
+            settings.smtp_sender,
+            settings.smtp_username,
+            _secret(settings.smtp_password_file),
+            str(settings.smtp_ca_file) if settings.smtp_ca_file is not None else None,
+        )
+    ca_file = str(settings.hooks_ca_file) if settings.hooks_ca_file is not None else None
+    sender = WebhookSender(read_networks(settings.hooks_allow), ca_file=ca_file)
+    base = url.rstrip("/")
+    return NotifyWorker(SqlOutbox(database, lambda path: base + path), sender, mail, time.time)
+
+
+def _secret(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"smtp_password_file: {path}: {error}") from error
 
 
 def _periodic(settings: Settings, repository: Repository) -> Callable[[Link], None]:

@@ -13,8 +13,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from cloud_hub.accounts.permissions import Principal
 from cloud_hub.api.app import create_app
@@ -38,6 +39,16 @@ _ROLLOUT_RETRY_S = 10.0
 _POLL_S = 0.05
 
 
+class Worker(Protocol):
+    """What runs in a thread of its own beside the hub."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End; returns once it has."""
+
+
 class Hub:
     """One hub process. `periodic` is called with the link every `period_s` while the broker is there; so is what
     `rollouts` makes of the database, every `rollout_period_s`, in a thread of its own.
@@ -54,6 +65,8 @@ class Hub:
         identity: Callable[[Database], IdentityService] | None = None,
         rollouts: Callable[[Database], Callable[[Link], None]] | None = None,
         rollout_period_s: float = 2.0,
+        metadata_until_s: Callable[[], Mapping[str, float]] = dict,
+        notify: Callable[[Database, str], Worker] | None = None,
     ) -> None:
         """Raises: SettingsError: the database cannot be used, or the address is taken."""
         self._stop = threading.Event()
@@ -88,11 +101,13 @@ class Hub:
             enrol=self._identity.enrol if self._identity is not None else None,
             door=self._door,
             public_url=settings.public_url,
+            metadata_until_s=metadata_until_s,
         )
         self._server = ApiServer(
             create_app(context), settings.api_host, settings.api_port, trusted_proxies=settings.trusted_proxies
         )
         self._public_url = settings.public_url
+        self._notify = notify(self._database, settings.public_url or self._server.url) if notify is not None else None
 
     @property
     def url(self) -> str:
@@ -123,6 +138,8 @@ class Hub:
             self._rescoring.start()
         if self._identity is not None:
             self._identity.start()
+        if self._notify is not None:
+            self._notify.start()
         for thread in threads:
             thread.start()
         try:
@@ -150,6 +167,8 @@ class Hub:
             self._rescoring.stop()
         if self._identity is not None:
             self._identity.stop()
+        if self._notify is not None:
+            self._notify.stop()
         self._link.close()
         self._database.close()
 

@@ -130,6 +130,10 @@ class Repository:
             Timestamp.type: self._timestamp(),
         }
 
+    def expires_s(self) -> dict[str, float]:
+        """When what is current expires, by role, UTC seconds. Raises: KeysError."""
+        return {role: metadata.signed.expires.timestamp() for role, metadata in self.roles().items()}
+
     def online(self, role: str) -> bool:
         """Whether this machine can sign for the role; the root's keys are never here."""
         return role != Root.type and self._signers.online(role)

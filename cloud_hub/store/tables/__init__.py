@@ -18,6 +18,7 @@ from cloud_hub.store.tables.audit import AuditEntry
 from cloud_hub.store.tables.base import Base, FreeText
 from cloud_hub.store.tables.captures import Capture, CaptureChunk
 from cloud_hub.store.tables.fleet import Gateway, GatewaySite, GatewaySlot, Health, Machine, Point
+from cloud_hub.store.tables.hooks import Hook, HookCursor, HookDelivery, HookGateway
 from cloud_hub.store.tables.identity import Certificate, EnrolToken
 from cloud_hub.store.tables.registry import Ack, Bundle, Want, WantBundle
 from cloud_hub.store.tables.rollouts import Rollout, RolloutMember, RolloutNote
@@ -43,6 +44,10 @@ __all__ = [
     "GatewaySite",
     "GatewaySlot",
     "Health",
+    "Hook",
+    "HookCursor",
+    "HookDelivery",
+    "HookGateway",
     "IdempotencyKey",
     "LoginDevice",
     "LoginSession",
