@@ -47,7 +47,12 @@ def create_app(context: HubContext) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
-    problems.install(app, page=errors.page, wants_page=errors.wants_page)
+    problems.install(
+        app,
+        page=errors.page,
+        wants_page=errors.wants_page,
+        fault_headers={name.decode(): value.decode() for name, value in _HEADERS},
+    )
     for routes in (enrolment, fleet, history, hooks, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
     app.include_router(metrics.router)
