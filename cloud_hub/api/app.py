@@ -11,8 +11,8 @@ from cloud_hub.api import problems
 from cloud_hub.api.access import routes_of
 from cloud_hub.api.auth import Recognise
 from cloud_hub.api.context import HubContext
-from cloud_hub.api.pages import errors, overview, reference, rendering, sign_in, static
-from cloud_hub.api.routes import enrolment, fleet, history, hooks, metrics, rollouts, system
+from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, static
+from cloud_hub.api.routes import accounts, enrolment, fleet, history, hooks, metrics, rollouts, system
 from cloud_hub.observing.metrics import Metrics
 
 PREFIX = "/api/v1"
@@ -53,10 +53,10 @@ def create_app(context: HubContext) -> FastAPI:
         wants_page=errors.wants_page,
         fault_headers={name.decode(): value.decode() for name, value in _HEADERS},
     )
-    for routes in (enrolment, fleet, history, hooks, rollouts, system):
+    for routes in (accounts, enrolment, fleet, history, hooks, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
     app.include_router(metrics.router)
-    for page in (overview, reference, rendering, sign_in, static):
+    for page in (account, admin, overview, reference, rendering, sign_in, static):
         app.include_router(page.router)
     routes_of(app)  # every one of them has an owner, or there is no application
     app.add_middleware(Recognise, context=context)

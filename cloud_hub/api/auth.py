@@ -139,6 +139,12 @@ def _origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def link_url(request: Request, context: HubContext, secret: str) -> str:
+    """A one-time link as people can open it."""
+    base = context.public_url or f"{request.url.scheme}://{request.url.netloc}"
+    return f"{base}/link/{secret}"
+
+
 def visitor_of(request: Request, context: HubContext) -> Visitor:
     """The browser that wants in."""
     device = cookie(request, context, _DEVICE)

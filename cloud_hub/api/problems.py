@@ -17,9 +17,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from cloud_hub.accounts.errors import AccountError, MayNotError, SignInError, TooManyTriesError
+from cloud_hub.accounts.errors import AccountError, MayNotError, SignInError, StaleError, TooManyTriesError
 from cloud_hub.api.access import describe_access
-from cloud_hub.errors import ConflictError, HubError, NotFoundError, PlanError, StoreUnavailableError
+from cloud_hub.errors import ConflictError, HubError, KeyReusedError, NotFoundError, PlanError, StoreUnavailableError
 from cloud_hub.rollout.states import RolloutError
 from cloud_hub.store.paging import CursorError
 
@@ -50,6 +50,8 @@ _HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
     (SignInError, HTTPStatus.UNAUTHORIZED, "sign-in"),
     (MayNotError, HTTPStatus.FORBIDDEN, "may-not"),
     (AccountError, HTTPStatus.UNPROCESSABLE_ENTITY, "account"),
+    (KeyReusedError, HTTPStatus.UNPROCESSABLE_ENTITY, "key-reused"),
+    (StaleError, HTTPStatus.PRECONDITION_FAILED, "stale"),
     (NotFoundError, HTTPStatus.NOT_FOUND, "not-found"),
     (ConflictError, HTTPStatus.CONFLICT, "conflict"),
     (RolloutError, HTTPStatus.CONFLICT, "rollout-state"),
