@@ -6,7 +6,8 @@ a figure measured there is what a gateway will say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -42,12 +43,14 @@ class _Point:
     baseline: Baseline | None = None
     warmup: list[F32] = field(default_factory=list)
     decision: DecisionState = field(default_factory=DecisionState)
+    depths: dict[str, float] = field(default_factory=dict)
 
 
 class _SavedPoint(msgspec.Struct):
     limit: float
     shift: bytes
     level: bytes
+    depths: dict[str, float] = msgspec.field(default_factory=dict)  # absent in what earlier versions saved
 
 
 class _Saved(msgspec.Struct):
@@ -120,6 +123,16 @@ class Monitor:
         """What is normal for a point, None while it warms up."""
         return self._states[point].baseline
 
+    def learn_depths(self, point: int, depths: Mapping[str, float]) -> None:
+        """Take in modulation depths by fault of a healthy stretch; the largest of each fault is kept."""
+        kept = self._states[point].depths
+        for fault, depth in depths.items():
+            kept[fault] = max(kept.get(fault, 0.0), depth)
+
+    def healthy_depths(self, point: int) -> dict[str, float]:
+        """Largest modulation depth by fault that a point's healthy signal has shown; empty while nothing is known."""
+        return dict(self._states[point].depths)
+
     def verdict(self, point: int) -> Verdict:
         """The verdict as it stands."""
         state = self._states[point]
@@ -137,7 +150,9 @@ class Monitor:
     def save(self) -> bytes:
         """The baselines, for the disk. Verdicts are not saved: after a restart the scores make them anew."""
         saved = {
-            name: _SavedPoint(state.baseline.limit, state.baseline.shift.tobytes(), state.baseline.level.tobytes())
+            name: _SavedPoint(
+                state.baseline.limit, state.baseline.shift.tobytes(), state.baseline.level.tobytes(), state.depths
+            )
             for name, state in zip(self.points, self._states, strict=True)
             if state.baseline is not None
         }
@@ -158,9 +173,12 @@ class Monitor:
             fits = saved.schema == 1 and saved.features == size and len(point.shift) == len(point.level) == 4 * size
             if not fits or not point.limit > 0:
                 raise SignalError(f"saved calibration of {name}: expected {size} features, got {saved.features}")
+            if not all(math.isfinite(depth) and depth >= 0 for depth in point.depths.values()):
+                raise SignalError(f"saved calibration of {name}: expected depths of 0 or more, got {point.depths}")
             shift = np.frombuffer(point.shift, np.float32).copy()
             restored[name] = Baseline(shift, np.frombuffer(point.level, np.float32).copy(), point.limit)
         for name, state in zip(self.points, self._states, strict=True):
             if name in restored:
                 state.baseline = restored[name]
+                state.depths = dict(saved.points[name].depths)
                 state.warmup = []
