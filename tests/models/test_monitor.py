@@ -124,3 +124,25 @@ def test_limit_is_not_moved_far_by_a_few_bad_windows_nor_below_the_least_spread(
 def test_limit_needs_enough_finite_scores(raw: np.ndarray) -> None:
     with pytest.raises(SignalError, match="at least 8 finite healthy scores"):
         limit_of(raw, MANIFEST.calibration)
+
+
+def _calibrated_with(depths: list[dict[str, float]]) -> Monitor:
+    m = monitor()
+    run(m, healthy_windows(MANIFEST.calibration.windows, seed=1))
+    for each in depths:
+        m.learn_depths(0, each)
+    return m
+
+
+def test_largest_healthy_depths_survive_a_restart_and_are_forgotten_with_the_calibration() -> None:
+    before = _calibrated_with([{"BPFO": 0.3, "BPFI": 0.1}, {"BPFO": 0.2, "BPFI": 0.4}])
+    after = monitor()
+    after.restore(before.save())
+    assert after.healthy_depths(0) == {"BPFO": 0.3, "BPFI": 0.4}
+    after.recalibrate(0)
+    assert after.healthy_depths(0) == {}
+
+
+def test_a_healthy_depth_that_is_no_depth_is_refused() -> None:
+    with pytest.raises(SignalError, match="expected depths of 0 or more"):
+        monitor().restore(_calibrated_with([{"BPFO": float("inf")}]).save())
