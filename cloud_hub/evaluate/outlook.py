@@ -95,7 +95,7 @@ def made_rows(count: int, seed: int) -> list[OutlookRow]:
     rows = []
     for kind in MADE:
         histories = make_histories(kind, count, seed)
-        rows.append(replay(kind, [(np.arange(len(seen)) * 60.0, seen, end) for seen, end in histories]))
+        rows.append(replay(kind, [(np.arange(len(seen), dtype=np.float64) * 60.0, seen, end) for seen, end in histories]))
     return rows
 
 
@@ -181,5 +181,5 @@ def turbofans(path: Path) -> list[tuple[F64, F64, int | None]]:
     out: list[tuple[F64, F64, int | None]] = []
     for rows in asked:
         scores = distance(rows) / limit
-        out.append((np.arange(len(scores)) * _CYCLE_S, scores, crossing(scores)))
+        out.append((np.arange(len(scores), dtype=np.float64) * _CYCLE_S, scores, crossing(scores)))
     return out
