@@ -95,7 +95,9 @@ def made_rows(count: int, seed: int) -> list[OutlookRow]:
     rows = []
     for kind in MADE:
         histories = make_histories(kind, count, seed)
-        rows.append(replay(kind, [(np.arange(len(seen), dtype=np.float64) * 60.0, seen, end) for seen, end in histories]))
+        rows.append(
+            replay(kind, [(np.arange(len(seen), dtype=np.float64) * 60.0, seen, end) for seen, end in histories])
+        )
     return rows
 
 
