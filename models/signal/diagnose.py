@@ -19,7 +19,7 @@ from models.signal.arrays import F32
 from models.signal.features import FeatureInfo
 from models.signal.healthy_orders import HealthyOrder, healthy_orders
 from models.signal.monitor import Monitor, Result
-from models.signal.orders import Evidence, gumbel_tail, odds_against_chance, order_evidence
+from models.signal.orders import SLIP, Evidence, gumbel_tail, odds_against_chance, order_evidence
 from models.signal.spectrum import amplitude_spectrum
 
 STANDARD_GRAVITY = 9.80665  # m/s², ISO 80000-3
@@ -29,6 +29,8 @@ _MIN_CONFIDENCE = 0.75  # people open bearings on this word: one wrong in four i
 _MIN_LINES = 2
 _MIN_DEPTH = 0.1  # of modulation: blows that make up a tenth of a band's envelope
 _DEEPER = 1.5  # than in the healthy signal, where that is known
+_SEEN = 2.0  # standard deviations
+_SHAFT_SIDEBANDS = (-3, -2, -1, 1, 2, 3)
 _MAX_DRIVERS = 3
 
 FAULT_NAMES = {
@@ -180,8 +182,12 @@ def match_orders(
         fault: odds_against_chance(min(1.0, gumbel_tail(standing) * len(by_axis)))
         for fault, (standing, _, _) in best.items()
     }
-    # The cage line is part of the evidence for the elements: the two do not speak against each other.
-    cage_joined = "BSF" in best and best["BSF"][2].own_z > 0
+    for fault in _sidebands_of_inner_race({fault: e.order for fault, (_, _, e) in best.items()}):
+        if best["BPFI"][0] > _SEEN:
+            odds[fault] = min(odds[fault], odds["BPFI"])
+    # The cage line is part of the evidence for the elements: where their own lines stand out as well, the two do not
+    # speak against each other.
+    cage_joined = "BSF" in best and best["BSF"][2].own_z > max(0.0, best["FTF"][2].z if "FTF" in best else 0.0)
     rivals = {fault: odd for fault, odd in odds.items() if fault != "FTF" or not cage_joined}
     matches = [
         OrderMatch(
@@ -198,6 +204,20 @@ def match_orders(
         for fault, (standing, axis, e) in best.items()
     ]
     return sorted(matches, key=lambda match: (-match.prominence, match.fault == "FTF"))
+
+
+def _sidebands_of_inner_race(orders: Mapping[str, float]) -> list[str]:
+    """Faults whose order happens to be BPFI plus or minus a few turns of the shaft, by slip. Passing in and out of the
+    load zone, a fault on the inner race makes lines there too, so that such lines do not tell the two apart.
+    """
+    inner = orders.get("BPFI")
+    if inner is None:
+        return []
+    return [
+        fault
+        for fault, order in orders.items()
+        if fault != "BPFI" and any(abs(abs(inner + k) - order) <= SLIP * order for k in _SHAFT_SIDEBANDS)
+    ]
 
 
 def _beyond(evidence: Evidence, axis: int, healthy: HealthyOrder | None) -> float:
