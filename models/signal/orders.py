@@ -19,7 +19,8 @@ The way from samples to evidence, one axis at a time:
 5. Confidence: the largest odds that such a chance can stand for (Sellke, Bayarri & Berger 2001), all faults and
    "something else" being equally likely beforehand.
 
-A line at cage rate speaks for the elements as well, since a fault on an element comes by as often as the cage turns.
+A line at cage rate speaks for the elements as well, since a fault on an element comes by as often as the cage turns;
+at most as loudly as their own lines do.
 Nothing here is fitted to labelled faults.
 """
 
@@ -117,8 +118,8 @@ def order_evidence(x: F32, rate_hz: float, shaft_hz: float, orders: Mapping[str,
         depth = next(depths)
         depth_z = _standing(math.log(depth + 1e-6), np.log([next(depths) + 1e-6 for _ in wrong]))
         own = (comb_z + depth_z) / math.sqrt(2.0)  # Stouffer 1949
-        # A cage line without any line of the elements themselves says nothing about them.
-        z = math.hypot(own, cage_z) if fault == "BSF" and min(own, cage_z) > 0 else own
+        # A cage line confirms lines of the elements, but stands for none of them: a cage fault has it, too.
+        z = math.hypot(own, min(own, cage_z)) if fault == "BSF" and min(own, cage_z) > 0 else own
         around = [k * at_hz + s * side for k in range(1, _SIDEBAND_HARMONICS + 1) for s in (-1, 1)] if side else []
         found.append(
             Evidence(
