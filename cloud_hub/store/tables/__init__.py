@@ -5,7 +5,7 @@ What gateways report is keyed by gateway: none can touch what another one has re
 watch has points under both.
 """
 
-from cloud_hub.store.tables.alarms import Alarm, AlarmEvent, AlarmEvidence
+from cloud_hub.store.tables.alarms import Alarm, AlarmAction, AlarmEvent, AlarmEvidence, AlarmSuppression
 from cloud_hub.store.tables.audit import AuditEntry
 from cloud_hub.store.tables.base import Base, FreeText
 from cloud_hub.store.tables.captures import Capture, CaptureChunk
@@ -18,8 +18,10 @@ from cloud_hub.store.tables.trends import Trend, TrendBatch
 __all__ = [
     "Ack",
     "Alarm",
+    "AlarmAction",
     "AlarmEvent",
     "AlarmEvidence",
+    "AlarmSuppression",
     "AuditEntry",
     "Base",
     "Bundle",
