@@ -58,6 +58,10 @@ class ConflictError(HubError):
     """What is to be written contradicts what is there, for example because somebody else was faster."""
 
 
+class StaleError(ConflictError):
+    """Somebody else has changed it since the caller looked: it has another revision by now."""
+
+
 class StoreError(HubError):
     """The database did not take something, and would not take it the next time either."""
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, fields
 from typing import TypeVar, cast
 
 import msgspec
-from sqlalchemy import Table, bindparam, delete, select, update
+from sqlalchemy import Table, bindparam, delete, update
 from sqlalchemy.orm import Session
 
+from cloud_hub.store import alarm_standing
 from cloud_hub.store import tables as t
 from cloud_hub.store.capture_writer import Refused, store_chunks
 from cloud_hub.store.database import Database, insert_new, upsert
@@ -67,9 +68,9 @@ class Writer:
         Raises: StoreUnavailableError: the same batch may be stored later. StoreError: something in it cannot be stored.
         """
         outcome = Outcome()
-        now_s = self._now_s()
         messages = [received.message for received in batch]
         with self._database.write() as session:
+            now_s = self._now_s()  # not before it is our turn to write
             _store_gateways(session, batch, now_s)
             _store_states(session, _of(messages, AgentState), now_s, outcome)
             _store_points(session, messages, now_s)
@@ -233,7 +234,7 @@ def _store_events(session: Session, events: list[AlarmEvent], now_s: float, outc
         if key in ids:
             new.setdefault(key, e)
         outcome.receipts[e.gateway].events.append((e.boot_id, e.seq))
-    _advance_alarms(session, list(new.values()))
+    _advance_alarms(session, list(new.values()), now_s)
     evidence = [_evidence_row(ids[key], e) for key, e in new.items() if e.evidence is not None]
     if evidence:
         session.execute(_table(t.AlarmEvidence).insert(), evidence)
@@ -267,20 +268,27 @@ def _evidence_row(event_id: int, event: AlarmEvent) -> dict[str, object]:
     return {"event_id": event_id, "bundle_sha256": event.bundle_sha256, **msgspec.structs.asdict(evidence)}
 
 
-def _advance_alarms(session: Session, events: list[AlarmEvent]) -> None:
-    """Fold new events into their alarms."""
-    names: defaultdict[str, set[str]] = defaultdict(set)
-    for e in events:
-        names[e.gateway].add(e.alarm)
-    episodes: dict[tuple[str, str], Episode] = {}
-    for gateway, alarms in names.items():  # one gateway at a time: this way the index serves
-        query = select(t.Alarm).where(t.Alarm.gateway_id == gateway, t.Alarm.alarm.in_(alarms))
-        episodes |= {(gateway, row.alarm): _episode_of(row) for row in session.scalars(query)}
+def _advance_alarms(session: Session, events: list[AlarmEvent], now_s: float) -> None:
+    """Fold new events into their alarms, and let them stand where that puts them."""
+    if not events:
+        return
+    rows = alarm_standing.lock(session, {(e.gateway, e.alarm) for e in events})
+    episodes = {key: _episode_of(row) for key, row in rows.items()}
     for e in events:
         episodes[e.gateway, e.alarm] = advance(episodes.get((e.gateway, e.alarm)), e)
-    rows = [{"gateway_id": g, "alarm": a, **_alarm_values(episode)} for (g, a), episode in episodes.items()]
-    columns = rows[0].keys() - {"gateway_id", "alarm"} if rows else set()
-    upsert(session, _table(t.Alarm), rows, key=["gateway_id", "alarm"], update=sorted(columns))
+    places = alarm_standing.places(session, now_s, {e.machine for key, e in episodes.items() if key not in rows})
+    followed = {
+        key: alarm_standing.follow(rows.get(key), episode, places, key[0], now_s) for key, episode in episodes.items()
+    }
+    values = [
+        {"gateway_id": g, "alarm": a, **_alarm_values(e), **followed[g, a].values, "changed_s": now_s}
+        for (g, a), e in episodes.items()
+    ]
+    columns = values[0].keys() - {"gateway_id", "alarm"}
+    upsert(session, _table(t.Alarm), values, key=["gateway_id", "alarm"], update=sorted(columns))
+    moved = {key: of_alarm.steps for key, of_alarm in followed.items() if of_alarm.steps}
+    for key, row in alarm_standing.lock(session, moved).items():
+        alarm_standing.note(session, row.id, moved[key], alarm_standing.HUB, now_s)
 
 
 def _episode_of(row: t.Alarm) -> Episode:
