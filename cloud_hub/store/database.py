@@ -35,8 +35,9 @@ _BUSY_MS = 20_000
 _MIGRATION_LOCK = 0x6D77_0001  # any numbers, as long as all hubs use the same
 _WRITE_LOCK = 0x6D77_0002
 # SQLSTATE classes and codes of PostgreSQL that say "not now": connection, deadlock or serialisation, resources,
-# object in use, operator's intervention, system error; and a standby that was not promoted yet.
-_NOT_NOW = ("08", "40", "53", "55", "57", "58", "25006")
+# object in use, operator's intervention, system error; a standby that was not promoted yet; a table or column that is
+# not there (yet), a right that is missing: what was to be stored is not to blame for any of them.
+_NOT_NOW = ("08", "40", "53", "55", "57", "58", "25006", "42P01", "42703", "42501")
 
 
 class Database:

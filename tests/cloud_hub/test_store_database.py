@@ -200,10 +200,16 @@ def test_a_second_writer_waits_for_the_first(database: Database) -> None:
 
 def test_errors_are_the_hubs_own(database: Database) -> None:
     twice = text("INSERT INTO machines VALUES ('P-1', 1.0), ('P-1', 1.0)")
-    with pytest.raises(StoreError, match="IntegrityError: UNIQUE|UniqueViolation") as caught, database.write() as session:
+    with (
+        pytest.raises(StoreError, match="IntegrityError: UNIQUE|UniqueViolation") as caught,
+        database.write() as session,
+    ):
         session.execute(twice)
     assert not isinstance(caught.value, StoreUnavailableError)
-    with pytest.raises(StoreError, match=r"no such table: nowhere|UndefinedTable: relation \"nowhere\""), database.read() as session:
+    with (
+        pytest.raises(StoreError, match=r"no such table: nowhere|UndefinedTable: relation \"nowhere\""),
+        database.read() as session,
+    ):
         session.execute(text("SELECT 1 FROM nowhere"))
 
 

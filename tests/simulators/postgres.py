@@ -63,9 +63,7 @@ class Postgres:
         self._made += 1
         name = f"test_{self._made}"
         template = "template0" if empty else _TEMPLATE
-        self.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
+        self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
         return self.url(name)
 
     def drop(self, url: str) -> None:
