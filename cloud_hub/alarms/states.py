@@ -144,7 +144,7 @@ def document() -> str:
         "Made from the table in `cloud_hub/alarms/states.py` by `python -m cloud_hub.alarms.states`; do not edit.",
         "",
         "After ANSI/ISA-18.2-2016. An alarm is one episode of one point; `normal` is its beginning and its end.",
-        "`raised`, `updated` and `cleared` come from the gateway, `expire` from the hub's clock, the others from people.",
+        "`raised`, `updated` and `cleared` come from the gateway, `expire` from the hub's clock, the rest from people.",
         "",
         "```mermaid",
         "stateDiagram-v2",

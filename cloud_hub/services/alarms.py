@@ -103,10 +103,11 @@ def act_on_many(
             row = rows.get(_names(target.alarm))
             try:
                 if row is None:
-                    raise NotFoundError(f"alarm {target.alarm!r}: not known")
+                    refused.append(Refusal(target.alarm, f"alarm {target.alarm!r}: not known"))
+                    continue
                 _check_revision(row, target.revision, seen[_names(target.alarm)])
                 _do(session, call, row, action)
-            except (NotFoundError, StaleError, AlarmStateError) as error:
+            except (StaleError, AlarmStateError) as error:
                 refused.append(Refusal(target.alarm, str(error)))
             else:
                 done.append(target.alarm)
@@ -194,7 +195,9 @@ def tick(database: Database, now_s: float) -> int:
 
 def _anything_to_do(session: Session, now_s: float) -> bool:
     """Whether `tick` would change something: most of the time it would not, and then it must not take the lock."""
-    over = select(t.AlarmSuppression.id).where(t.AlarmSuppression.ended_s.is_(None), t.AlarmSuppression.until_s <= now_s)
+    over = select(t.AlarmSuppression.id).where(
+        t.AlarmSuppression.ended_s.is_(None), t.AlarmSuppression.until_s <= now_s
+    )
     if session.scalar(over.limit(1)) is not None:
         return True
     at, query = standing.affected(session, None, now_s)

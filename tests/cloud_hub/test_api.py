@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from cloud_hub.store.registry import SqlRegistry
 from cloud_hub.store.rescores import store_rescore
 from cloud_hub.store.writer import Message, Received, Writer
 from models.contract.messages import TrendBatch, TrendRow
+from tests.simulators.callers import Caller
 from tests.simulators.hub import BOOT, SHA, ApiClient, ack, chunks, diagnosis, event, point, state, trends
 
 NOW_S = 10_000.0
@@ -57,6 +59,7 @@ class Hub:
             connected=lambda: self.connected,
         )
         self.app = create_app(context)
+        Caller(self.app)
         self.api = ApiClient(self.app)
 
     def store(self, *messages: Message) -> None:
