@@ -34,7 +34,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class BulkRefusal:
     """Why one alarm of many was left as it is."""
 
     alarm: str
@@ -46,7 +46,7 @@ class BulkOutcome:
     """What became of many: all that could be done is done."""
 
     done: tuple[str, ...]
-    refused: tuple[Refusal, ...]
+    refused: tuple[BulkRefusal, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +103,12 @@ def act_on_many(
             row = rows.get(_names(target.alarm))
             try:
                 if row is None:
-                    refused.append(Refusal(target.alarm, f"alarm {target.alarm!r}: not known"))
+                    refused.append(BulkRefusal(target.alarm, f"alarm {target.alarm!r}: not known"))
                     continue
                 _check_revision(row, target.revision, seen[_names(target.alarm)])
                 _do(session, call, row, action)
             except (StaleError, AlarmStateError) as error:
-                refused.append(Refusal(target.alarm, str(error)))
+                refused.append(BulkRefusal(target.alarm, str(error)))
             else:
                 done.append(target.alarm)
     return BulkOutcome(tuple(done), tuple(refused))

@@ -78,7 +78,7 @@ def alarm_metrics(
     shown = [a.state.in_(_SHOWN), *mine]
     stale = [*shown, a.announced_s < now_s - STALE_S]
     oldest = session.scalars(select(a).where(*stale).order_by(a.announced_s, a.id).limit(TOP))
-    reviews = dict(session.execute(select(a.review, count).where(*span).group_by(a.review)).tuples().all())
+    reviews = {row[0]: row[1] for row in session.execute(select(a.review, count).where(*span).group_by(a.review))}
     reviewed = sum(n for review, n in reviews.items() if review is not None)
     return AlarmMetrics(
         since_s=since_s,

@@ -90,7 +90,7 @@ def count_alarms(session: Session, *, machine: str | None = None, gateway: str |
         query = query.where(t.Alarm.machine_id == machine)
     if gateway is not None:
         query = query.where(t.Alarm.gateway_id == gateway)
-    counts = dict.fromkeys(_COUNTED, 0) | dict(session.execute(query).tuples().all())
+    counts = dict.fromkeys(_COUNTED, 0) | {row[0]: row[1] for row in session.execute(query)}
     return v.AlarmCounts(open=sum(counts[state] for state in _OPEN), **counts)
 
 

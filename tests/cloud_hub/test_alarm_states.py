@@ -139,8 +139,8 @@ class OneAlarm(RuleBasedStateMachine):
     @rule(out=st.booleans(), shelf_s=st.none() | st.floats(1, 50))
     def its_place_is_silenced_or_not(self, out: bool, shelf_s: float | None) -> None:
         until_s = self.now_s + shelf_s if shelf_s is not None else None
-        for _, self.standing in aligned(self.standing, self.now_s, out=out, shelf_until_s=until_s):
-            pass
+        steps = list(aligned(self.standing, self.now_s, out=out, shelf_until_s=until_s))
+        self.standing = steps[-1][1] if steps else self.standing
 
     @invariant()
     def the_state_says_whether_the_condition_lasts(self) -> None:

@@ -59,7 +59,7 @@ class Hub:
             connected=lambda: self.connected,
         )
         self.app = create_app(context)
-        Caller(self.app)
+        self.caller = Caller(self.app)
         self.api = ApiClient(self.app)
 
     def store(self, *messages: Message) -> None:
@@ -369,7 +369,7 @@ def test_a_fault_says_nothing_of_its_inside(hub: Hub, monkeypatch: pytest.Monkey
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret inside")
 
-    monkeypatch.setattr("cloud_hub.store.history_queries.list_alarms", broken)
+    monkeypatch.setattr("cloud_hub.store.alarm_queries.search_alarms", broken)
     problem = hub.problem("/api/v1/alarms", 500)
     assert problem.type == "urn:millwright:problem:fault"
     assert "secret" not in problem.model_dump_json()

@@ -220,7 +220,7 @@ def get_metrics(
     since_s = since if since is not None else until_s - _DAY_S
     if not 0 < until_s - since_s <= _MAX_SPAN_S:
         raise a.ActionError(
-            f"since, until: expected at most {_MAX_SPAN_S / _DAY_S:g} days, the later last, got {since_s:g}, {until_s:g}"
+            f"since, until: want {_MAX_SPAN_S / _DAY_S:g} days at most, the later last, got {since_s:g}, {until_s:g}"
         )
     return metrics.alarm_metrics(session, since_s, until_s, now_s, gateway=gateway)
 
