@@ -8,7 +8,7 @@ from tests.pages.conftest import Open
 from tests.pages.harness import DESKTOP, PHONE
 
 # Every page that needs no more than the plant. Add yours.
-PATHS = ["/", "/api"]
+PATHS = ["/", "/api", "/gallery"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
