@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cloud_hub.api import problems
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.pages import errors, overview, reference, rendering, static
-from cloud_hub.api.routes import alarms, enrolment, fleet, history, rollouts, system
+from cloud_hub.api.routes import alarms, enrolment, fleet, history, rollouts, stream, system
+from cloud_hub.live.feed import Feed
 
 PREFIX = "/api/v1"
 _HEADERS = [
@@ -41,8 +42,9 @@ def create_app(context: HubContext) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
+    app.state.live = Feed(context.database, context.now_s)
     problems.install(app, page=errors.page, wants_page=errors.wants_page)
-    for routes in (alarms, enrolment, fleet, history, rollouts, system):
+    for routes in (alarms, enrolment, fleet, history, rollouts, stream, system):
         app.include_router(routes.router, prefix=PREFIX)
     for page in (overview, reference, rendering, static):
         app.include_router(page.router)

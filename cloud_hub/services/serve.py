@@ -24,6 +24,7 @@ from cloud_hub.identity.service import IdentityService
 from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.ingest.worker import IngestWorker
+from cloud_hub.live.feed import Feed
 from cloud_hub.services import alarms
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
@@ -85,7 +86,9 @@ class Hub:
             connected=lambda: self._link.connected,
             enrol=self._identity.enrol if self._identity is not None else None,
         )
-        self._server = ApiServer(create_app(context), settings.api_host, settings.api_port)
+        app = create_app(context)
+        self._live: Feed = app.state.live
+        self._server = ApiServer(app, settings.api_host, settings.api_port)
 
     @property
     def url(self) -> str:
@@ -128,6 +131,7 @@ class Hub:
     def stop(self) -> None:
         """End `run`, from any thread or signal handler."""
         self._stop.set()
+        self._live.close()  # or the server would wait for streams that never end
         self._server.stop()
 
     def _shut_down(self, threads: list[threading.Thread]) -> None:

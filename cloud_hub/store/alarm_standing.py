@@ -1,6 +1,7 @@
 """Where alarms stand, in the database: what ingest, people and the hub's clock change goes through here.
 
-Whoever changes alarms locks their rows first, in the order of (gateway, alarm): SQLite has one writer at a time anyway.
+What decides on what it has read does so in `Database.write`, which no other writer interrupts; ingest workers, which
+share theirs, each have alarms of their own.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from cloud_hub.alarms.states import OPEN, PRESENT, Event, Standing, State, aligned, step
@@ -21,6 +23,8 @@ HUB = "hub"
 """Who does what nobody has asked for: its clock, and what is raised on a shelf."""
 SHELF = "shelf"
 OUT = "out_of_service"
+COLUMNS = ("state", "state_s", "shelved_until_s", "revision", "announced_s")
+_KEYS_AT_ONCE = 500
 Steps = list[tuple[Event, Standing, Standing]]  # what happened, before, after
 _PRESENT = tuple(state.value for state in State if state in PRESENT)
 
@@ -67,7 +71,7 @@ def places(session: Session, now_s: float, machines: Iterable[str] | None = None
     return Places(session.scalars(query))
 
 
-def standing_of(row: t.Alarm) -> Standing:
+def standing_of(row: t.Alarm | Row[Any]) -> Standing:
     """Where an alarm stands."""
     return Standing(State(row.state), row.state_s, row.shelved_until_s)
 
@@ -80,8 +84,10 @@ class Followed:
     steps: Steps
 
 
-def follow(row: t.Alarm | None, episode: Episode, at: Places, gateway: str, now_s: float) -> Followed:
-    """Where an alarm stands after its gateway has told more. `row`: as it was, None for a new one."""
+def follow(row: Row[Any] | None, episode: Episode, at: Places, gateway: str, now_s: float) -> Followed:
+    """Where an alarm stands after its gateway has told more. `row`: its `COLUMNS` and its status as they
+    were, None for a new one.
+    """
     cleared = episode.status == "cleared"
     if row is not None:
         before = standing_of(row)
@@ -111,7 +117,7 @@ def _columns(standing: Standing, revision: int, announced_s: float | None) -> di
 
 
 def move(session: Session, row: t.Alarm, steps: Steps, who: str, now_s: float, text: str | None = None) -> None:
-    """Make steps of an alarm whose row is locked, and write each of them into its history."""
+    """Make steps of an alarm, and write each of them into its history."""
     if not steps:
         return
     standing = steps[-1][2]
@@ -141,28 +147,21 @@ def note(session: Session, alarm: int, steps: Steps, who: str, now_s: float, tex
     )
 
 
-def lock(session: Session, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], t.Alarm]:
-    """The alarms with these (gateway, alarm), locked until the end of the transaction. Unknown ones are left out."""
-    of_gateway: defaultdict[str, set[str]] = defaultdict(set)
-    for gateway, alarm in names:
-        of_gateway[gateway].add(alarm)
+def find(session: Session, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], t.Alarm]:
+    """The alarms with these (gateway, alarm). Unknown ones are left out."""
     found: dict[tuple[str, str], t.Alarm] = {}
-    for gateway in sorted(of_gateway):  # one gateway at a time: this way the index serves
-        query = (
-            select(t.Alarm)
-            .where(t.Alarm.gateway_id == gateway, t.Alarm.alarm.in_(sorted(of_gateway[gateway])))
-            .order_by(t.Alarm.alarm)
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        )
-        found |= {(gateway, row.alarm): row for row in session.scalars(query)}
+    keys = sorted(set(names))
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        some = keys[start : start + _KEYS_AT_ONCE]
+        query = select(t.Alarm).where(tuple_(t.Alarm.gateway_id, t.Alarm.alarm).in_(some))
+        found |= {(row.gateway_id, row.alarm): row for row in session.scalars(query)}
     return found
 
 
-def lock_one(session: Session, alarm_id: str) -> t.Alarm:
-    """The alarm "gateway.alarm", locked. Raises: NotFoundError."""
+def find_one(session: Session, alarm_id: str) -> t.Alarm:
+    """The alarm "gateway.alarm". Raises: NotFoundError."""
     gateway, _, alarm = alarm_id.partition(".")
-    found = lock(session, [(gateway, alarm)])
+    found = find(session, [(gateway, alarm)])
     if not found:
         raise NotFoundError(f"alarm {alarm_id!r}: not known (an alarm's id is gateway.alarm)")
     return found[gateway, alarm]
@@ -174,9 +173,8 @@ def realign(session: Session, machines: Sequence[str] | None, who: str, now_s: f
     Returns: how many have moved.
     """
     at, query = affected(session, machines, now_s)
-    names = session.execute(query.with_only_columns(t.Alarm.gateway_id, t.Alarm.alarm))
     moved = 0
-    for row in lock(session, ((gateway, alarm) for gateway, alarm in names)).values():
+    for row in session.scalars(query).all():
         steps = alignment(row, at, now_s)
         move(session, row, steps, who, now_s, text)
         moved += bool(steps)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -28,10 +29,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from cloud_hub.errors import SettingsError, StoreError, StoreUnavailableError
 from cloud_hub.settings import Settings
+from cloud_hub.store.bulk import copy_rows, insert_rows
 
-__all__ = ["Database", "Session", "insert_new", "migration_config", "open_database", "upsert"]
+__all__ = ["Database", "Session", "insert_all", "insert_new", "migration_config", "open_database", "upsert"]
 
 _BUSY_MS = 20_000
+_COPY_ROWS = 16
 _MIGRATION_LOCK = 0x6D77_0001  # any numbers, as long as all hubs use the same
 _WRITE_LOCK = 0x6D77_0002
 # SQLSTATE classes and codes of PostgreSQL that say "not now": connection, deadlock or serialisation, resources,
@@ -132,20 +135,21 @@ class Database:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """SQLAlchemy's errors as the hub's own."""
+    """SQLAlchemy's errors, and those of the driver that COPY speaks to directly, as the hub's own."""
     try:
         yield
-    except (SQLAlchemyError, OverflowError) as error:
+    except (SQLAlchemyError, psycopg.Error, OverflowError) as error:
         kind = StoreUnavailableError if _may_pass(error) else StoreError
         raise kind(f"database: {_cause(error)}") from error
 
 
 def _may_pass(error: Exception) -> bool:
     """Whether the same may succeed later. What has no SQLSTATE goes by its kind."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    state = getattr(getattr(error, "orig", None) or error, "sqlstate", None)
     if state is not None:
         return str(state).startswith(_NOT_NOW)
-    return isinstance(error, (OperationalError, InterfaceError, PoolTimeoutError))
+    kinds = (OperationalError, InterfaceError, PoolTimeoutError, psycopg.OperationalError, psycopg.InterfaceError)
+    return isinstance(error, kinds)
 
 
 def _cause(error: Exception) -> str:
@@ -171,12 +175,26 @@ def migration_config() -> Config:
     return config
 
 
+def insert_all(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append rows, all with the same columns."""
+    if _in_bulk(session, rows):
+        copy_rows(session, table, rows)
+    elif rows:
+        session.execute(table.insert(), rows)
+
+
 def upsert(
     session: Session, table: Table, rows: Iterable[Mapping[str, Any]], *, key: Iterable[str], update: Iterable[str] = ()
 ) -> None:
-    """Insert rows; where the key exists, set the columns `update` to the new values, or leave the row when none."""
+    """Insert rows; where the key exists, set the columns `update` to the new values, or leave the row when none.
+
+    All rows have the same columns.
+    """
     values = [dict(row) for row in rows]
     if not values:
+        return
+    if _in_bulk(session, values):
+        insert_rows(session, table, values, key=key, update=update)
         return
     statement = _insert(session, table)
     columns = {name: statement.excluded[name] for name in update}
@@ -190,16 +208,26 @@ def upsert(
 def insert_new(
     session: Session, table: Table, rows: Iterable[Mapping[str, Any]], *, key: Iterable[str], returning: Iterable[str]
 ) -> list[tuple[Any, ...]]:
-    """Insert the rows whose key does not exist yet; the columns `returning` of those that went in, in any order."""
+    """Insert the rows whose key does not exist yet; the columns `returning` of those that went in, in any order.
+
+    All rows have the same columns.
+    """
     values = [dict(row) for row in rows]
     if not values:
         return []
+    if _in_bulk(session, values):
+        return insert_rows(session, table, values, key=key, returning=returning)
     statement = (
         _insert(session, table)
         .on_conflict_do_nothing(index_elements=list(key))
         .returning(*(table.c[name] for name in returning))
     )
     return [tuple(row) for row in session.execute(statement, values)]
+
+
+def _in_bulk(session: Session, rows: Sequence[object]) -> bool:
+    """Whether COPY pays: it has a few round trips of its own."""
+    return len(rows) >= _COPY_ROWS and session.get_bind().dialect.name == "postgresql"
 
 
 def _insert(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
-from sqlalchemy import Table, bindparam, delete, update
+from sqlalchemy import Row, Table, bindparam, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from cloud_hub.store import alarm_standing
 from cloud_hub.store import tables as t
 from cloud_hub.store.capture_writer import Refused, store_chunks
-from cloud_hub.store.database import Database, insert_new, upsert
+from cloud_hub.store.database import Database, insert_all, insert_new, upsert
 from cloud_hub.store.episodes import Episode, advance, summary_of
 from models.contract.messages import Ack, AgentState, AlarmEvent, CaptureChunk, Diagnosis, TrendBatch
 
@@ -69,11 +69,12 @@ class Writer:
         """
         outcome = Outcome()
         messages = [received.message for received in batch]
-        with self._database.write() as session:
+        with self._database.write(shared=True) as session:
             now_s = self._now_s()  # not before it is our turn to write
             _store_gateways(session, batch, now_s)
-            _store_states(session, _of(messages, AgentState), now_s, outcome)
-            _store_points(session, messages, now_s)
+            _store_machines(session, messages, now_s)
+            _store_states(session, _of(messages, AgentState), outcome)
+            _store_points(session, messages)
             _store_acks(session, _of(messages, Ack), now_s, outcome)
             _store_events(session, _of(messages, AlarmEvent), now_s, outcome)
             _store_trends(session, _of(messages, TrendBatch), now_s, outcome)
@@ -108,7 +109,21 @@ def _is_will(message: Message) -> bool:
     return isinstance(message, AgentState) and not message.online
 
 
-def _store_states(session: Session, states: list[AgentState], now_s: float, outcome: Outcome) -> None:
+def _store_machines(session: Session, messages: Sequence[Message], now_s: float) -> None:
+    """All at once and sorted: they are the only rows that several workers insert, and so none waits in a circle."""
+    names: set[str] = set()
+    for m in messages:
+        if isinstance(m, AgentState):
+            names.update(p.machine for p in m.points)
+        elif isinstance(m, (AlarmEvent, CaptureChunk)):
+            names.add(m.machine)
+        elif isinstance(m, TrendBatch):
+            names.update(row.machine for row in m.rows)
+    rows = [{"id": name, "first_seen_s": now_s} for name in sorted(names)]
+    upsert(session, _table(t.Machine), rows, key=["id"])
+
+
+def _store_states(session: Session, states: list[AgentState], outcome: Outcome) -> None:
     """Only the last state of each gateway counts; a last will says no more than that the gateway is away."""
     latest = {s.gateway: s for s in states if s.online}
     online = {s.gateway: s.online for s in states}
@@ -128,7 +143,7 @@ def _store_states(session: Session, states: list[AgentState], now_s: float, outc
         gateways = [g for g, said in online.items() if said is is_online]
         if gateways:
             session.execute(update(t.Gateway).where(t.Gateway.id.in_(gateways)).values(online=is_online))
-    _replace_points(session, latest, now_s)
+    _replace_points(session, latest)
     outcome.stored["state"] += len(states)
 
 
@@ -159,25 +174,19 @@ _POINT_KEY = ("gateway_id", "machine_id", "point")
 _POINT_VALUES = ("slot", "verdict", "score", "windows", "warmup_left", "last_window_s", "current")
 
 
-def _replace_points(session: Session, latest: dict[str, AgentState], now_s: float) -> None:
+def _replace_points(session: Session, latest: dict[str, AgentState]) -> None:
     rows = {}
     for gateway, state in latest.items():
         for p in state.points:
             values = msgspec.structs.asdict(p)
             machine = values.pop("machine")
             rows[gateway, machine, p.point] = {"gateway_id": gateway, "machine_id": machine, **values, "current": True}
-    _store_machines(session, {machine for _, machine, _ in rows}, now_s)
     if latest:
         session.execute(update(t.Point).where(t.Point.gateway_id.in_(latest)).values(current=False))
     upsert(session, _table(t.Point), rows.values(), key=_POINT_KEY, update=_POINT_VALUES)
 
 
-def _store_machines(session: Session, machines: set[str], now_s: float) -> None:
-    rows = [{"id": machine, "first_seen_s": now_s} for machine in sorted(machines)]
-    upsert(session, _table(t.Machine), rows, key=["id"])
-
-
-def _store_points(session: Session, messages: Sequence[Message], now_s: float) -> None:
+def _store_points(session: Session, messages: Sequence[Message]) -> None:
     """Points that are named before any state has listed them: what is said about them must have a place."""
     named: dict[tuple[str, str, str], str | None] = {}
     for m in messages:
@@ -188,7 +197,6 @@ def _store_points(session: Session, messages: Sequence[Message], now_s: float) -
         elif isinstance(m, TrendBatch):
             for row in m.rows:
                 named.setdefault((m.gateway, row.machine, row.point), None)
-    _store_machines(session, {machine for _, machine, _ in named}, now_s)
     rows = [
         {
             **dict(zip(_POINT_KEY, key, strict=True)),
@@ -236,8 +244,7 @@ def _store_events(session: Session, events: list[AlarmEvent], now_s: float, outc
         outcome.receipts[e.gateway].events.append((e.boot_id, e.seq))
     _advance_alarms(session, list(new.values()), now_s)
     evidence = [_evidence_row(ids[key], e) for key, e in new.items() if e.evidence is not None]
-    if evidence:
-        session.execute(_table(t.AlarmEvidence).insert(), evidence)
+    insert_all(session, _table(t.AlarmEvidence), evidence)
     outcome.evidence += len(evidence)
     outcome.stored["event"] += len(new)
     outcome.duplicates["event"] += len(events) - len(new)
@@ -258,7 +265,7 @@ def _event_row(event: AlarmEvent, now_s: float) -> dict[str, object]:
         "received_s": now_s,
         "score": event.score,
         "peak": event.peak,
-        "diagnosis": msgspec.to_builtins(event.diagnosis),
+        "diagnosis": event.diagnosis,
     }
 
 
@@ -272,7 +279,13 @@ def _advance_alarms(session: Session, events: list[AlarmEvent], now_s: float) ->
     """Fold new events into their alarms, and let them stand where that puts them."""
     if not events:
         return
-    rows = alarm_standing.lock(session, {(e.gateway, e.alarm) for e in events})
+    rows: dict[tuple[str, str], Row[Any]] = {}
+    keys = sorted({(e.gateway, e.alarm) for e in events})
+    query = select(*(_table(t.Alarm).c[name] for name in (*_EPISODE_COLUMNS, *alarm_standing.COLUMNS)))
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        some = keys[start : start + _KEYS_AT_ONCE]
+        for row in session.execute(query.where(tuple_(t.Alarm.gateway_id, t.Alarm.alarm).in_(some))):
+            rows[row.gateway_id, row.alarm] = row
     episodes = {key: _episode_of(row) for key, row in rows.items()}
     for e in events:
         episodes[e.gateway, e.alarm] = advance(episodes.get((e.gateway, e.alarm)), e)
@@ -287,19 +300,23 @@ def _advance_alarms(session: Session, events: list[AlarmEvent], now_s: float) ->
     columns = values[0].keys() - {"gateway_id", "alarm"}
     upsert(session, _table(t.Alarm), values, key=["gateway_id", "alarm"], update=sorted(columns))
     moved = {key: of_alarm.steps for key, of_alarm in followed.items() if of_alarm.steps}
-    for key, row in alarm_standing.lock(session, moved).items():
-        alarm_standing.note(session, row.id, moved[key], alarm_standing.HUB, now_s)
+    for key, alarm in alarm_standing.find(session, moved).items():
+        alarm_standing.note(session, alarm.id, moved[key], alarm_standing.HUB, now_s)
 
 
-def _episode_of(row: t.Alarm) -> Episode:
+_KEYS_AT_ONCE = 500
+_EPISODE_COLUMNS = ("gateway_id", "alarm", "machine_id", *(f.name for f in fields(Episode) if f.name != "machine"))
+
+
+def _episode_of(row: Any) -> Episode:  # noqa: ANN401 - a row of `_EPISODE_COLUMNS`
     return Episode(
         machine=row.machine_id,
         point=row.point,
         slot=row.slot,
         bundle_sha256=row.bundle_sha256,
         bundle_version=row.bundle_version,
-        verdict=row.verdict,  # type: ignore[arg-type]  # only verdicts were ever written
-        status=row.status,  # type: ignore[arg-type]  # the same
+        verdict=row.verdict,
+        status=row.status,
         raised_s=row.raised_s,
         cleared_s=row.cleared_s,
         updated_s=row.updated_s,
@@ -314,7 +331,6 @@ def _episode_of(row: t.Alarm) -> Episode:
 def _alarm_values(episode: Episode) -> dict[str, object]:
     values = {f.name: getattr(episode, f.name) for f in fields(episode)}  # asdict would copy the diagnosis, deeply
     values["machine_id"] = values.pop("machine")
-    values["diagnosis"] = msgspec.to_builtins(episode.diagnosis)
     values["summary"] = summary_of(episode)
     return values
 
@@ -335,10 +351,8 @@ def _store_trends(session: Session, batches: list[TrendBatch], now_s: float, out
             trends.append({"gateway_id": b.gateway, "machine_id": values.pop("machine"), **values})
         if b.health is not None:
             health.append({"gateway_id": b.gateway, "boot_id": b.boot_id, **msgspec.structs.asdict(b.health)})
-    if trends:
-        session.execute(_table(t.Trend).insert(), trends)
-    if health:
-        session.execute(_table(t.Health).insert(), health)
+    insert_all(session, _table(t.Trend), trends)
+    insert_all(session, _table(t.Health), health)
     outcome.stored["trend_row"] += len(trends)
 
 
