@@ -54,9 +54,7 @@ async def stream(
     """
     feed: Feed = request.app.state.live
     if feed.viewers >= MAX_VIEWERS:
-        raise HTTPException(
-            HTTPStatus.SERVICE_UNAVAILABLE, f"{feed.viewers} viewers watch already; ask the API instead"
-        )
+        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, f"{feed.viewers} viewers are watching; ask the API instead")
     since_s = _time_of(last_event_id)
     viewer = feed.join(kind or KINDS, machine or ())  # before looking back: nothing falls between
     try:
