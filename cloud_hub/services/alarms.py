@@ -10,17 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
-
 from cloud_hub.accounts.permissions import Principal
 from cloud_hub.alarms import actions as a
 from cloud_hub.alarms.states import AlarmStateError, Event, Standing, State, step
-from cloud_hub.errors import ConflictError, NotFoundError, StaleError
+from cloud_hub.errors import ConflictError, StaleError
+from cloud_hub.store import alarm_places as places
 from cloud_hub.store import alarm_standing as standing
 from cloud_hub.store import tables as t
 from cloud_hub.store.audit import record
-from cloud_hub.store.database import Database
+from cloud_hub.store.database import Database, Session
 
 MAX_BULK = 500
 
@@ -131,20 +129,10 @@ def take_out_of_service(
     """
     a.check_text(reason, "out of service, reason")
     with database.write() as session:
-        _check_place(session, machine, point)
-        if _out(session, machine, point, now_s):
+        places.check_place(session, machine, point)
+        if places.out_of_service(session, machine, point, now_s):
             raise ConflictError(f"{_place(machine, point)} is out of service already")
-        session.add(
-            t.AlarmSuppression(
-                kind=standing.OUT,
-                machine_id=machine,
-                point=point or "",
-                reason=reason,
-                who=principal.name[: a.MAX_NAME],
-                since_s=now_s,
-            )
-        )
-        session.flush()
+        places.take_out(session, machine, point, reason, principal.name[: a.MAX_NAME], now_s)
         after = {"out_of_service": True, "reason": reason}
         _record_place(session, _Call(principal, now_s, request_id), "take_out", machine, point, None, after)
         return standing.realign(session, [machine], principal.name[: a.MAX_NAME], now_s, reason)
@@ -164,8 +152,8 @@ def restore_to_service(
     Returns: how many alarms are back. Raises: NotFoundError; ConflictError: it is in service.
     """
     with database.write() as session:
-        _check_place(session, machine, point)
-        rows = _out(session, machine, point, now_s)
+        places.check_place(session, machine, point)
+        rows = places.out_of_service(session, machine, point, now_s)
         if not rows:
             raise ConflictError(f"{_place(machine, point)} is in service")
         for row in rows:
@@ -181,27 +169,12 @@ def tick(database: Database, now_s: float) -> int:
 
     Returns: how many alarms have moved.
     """
-    with database.read() as session:
-        if not _anything_to_do(session, now_s):
+    with database.read() as session:  # most of the time there is nothing to do, and then it must not take the lock
+        if not places.shelves_over(session, now_s) and not standing.anything_to_do(session, now_s):
             return 0
     with database.write() as session:
-        session.execute(
-            update(t.AlarmSuppression)
-            .where(t.AlarmSuppression.ended_s.is_(None), t.AlarmSuppression.until_s <= now_s)
-            .values(ended_s=t.AlarmSuppression.until_s, ended_by=standing.HUB)
-        )
+        places.expire_shelves(session, standing.HUB, now_s)
         return standing.realign(session, None, standing.HUB, now_s)
-
-
-def _anything_to_do(session: Session, now_s: float) -> bool:
-    """Whether `tick` would change something: most of the time it would not, and then it must not take the lock."""
-    over = select(t.AlarmSuppression.id).where(
-        t.AlarmSuppression.ended_s.is_(None), t.AlarmSuppression.until_s <= now_s
-    )
-    if session.scalar(over.limit(1)) is not None:
-        return True
-    at, query = standing.affected(session, None, now_s)
-    return any(standing.alignment(row, at, now_s) for row in session.scalars(query))
 
 
 def _do(session: Session, call: _Call, row: t.Alarm, action: a.Action) -> None:
@@ -215,18 +188,18 @@ def _do(session: Session, call: _Call, row: t.Alarm, action: a.Action) -> None:
             _shelve(session, call, row, action)
         case a.Unshelve():
             step(standing.standing_of(row), Event.UNSHELVED, call.now_s)
-            _end_shelves(session, call, row)
+            places.end_shelf(session, row, _who(call), call.now_s)
             standing.realign(session, [row.machine_id], _who(call), call.now_s)
         case a.Comment():
-            _say(session, call, row, "comment", action.text)
+            standing.say(session, row, "comment", action.text, _who(call), call.now_s)
         case a.Assign():
             row.assignee = action.assignee.strip() if action.assignee is not None else None
-            _say(session, call, row, "assign", row.assignee)
+            standing.say(session, row, "assign", row.assignee, _who(call), call.now_s)
         case a.Judge():
             row.review, row.review_fault = action.review, action.fault
             row.reviewed_s, row.reviewed_by = call.now_s, _who(call)
             said = ": ".join(part for part in (action.review, action.fault, action.text) if part)
-            _say(session, call, row, "review", said)
+            standing.say(session, row, "review", said, _who(call), call.now_s)
     record(
         session,
         call.principal,
@@ -252,54 +225,8 @@ def _shelve(session: Session, call: _Call, row: t.Alarm, action: a.Shelve) -> No
     """The shelf is for the place; this alarm and whatever else lasts there go onto it."""
     until_s = call.now_s + action.duration_s
     step(standing.standing_of(row), Event.SHELVED, call.now_s, until_s)
-    _end_shelves(session, call, row)
-    session.add(
-        t.AlarmSuppression(
-            kind=standing.SHELF,
-            machine_id=row.machine_id,
-            gateway=row.gateway_id,
-            point=row.point,
-            slot=row.slot,
-            reason=action.reason,
-            who=_who(call),
-            since_s=call.now_s,
-            until_s=until_s,
-        )
-    )
-    session.flush()
+    places.shelve(session, row, until_s, action.reason, _who(call), call.now_s)
     standing.realign(session, [row.machine_id], _who(call), call.now_s, action.reason)
-
-
-def _end_shelves(session: Session, call: _Call, row: t.Alarm) -> None:
-    s = t.AlarmSuppression
-    session.execute(
-        update(s)
-        .where(
-            s.kind == standing.SHELF,
-            s.ended_s.is_(None),
-            s.machine_id == row.machine_id,
-            s.gateway == row.gateway_id,
-            s.point == row.point,
-            s.slot == row.slot,
-        )
-        .values(ended_s=call.now_s, ended_by=_who(call))
-    )
-
-
-def _say(session: Session, call: _Call, row: t.Alarm, action: str, text: str | None) -> None:
-    row.revision += 1
-    row.changed_s = call.now_s
-    session.add(
-        t.AlarmAction(
-            alarm_id=row.id,
-            time_s=call.now_s,
-            who=_who(call),
-            action=action,
-            before=row.state,
-            after=row.state,
-            text=text,
-        )
-    )
 
 
 def _check_revision(row: t.Alarm, wanted: int | None, found: int | None = None) -> None:
@@ -309,21 +236,6 @@ def _check_revision(row: t.Alarm, wanted: int | None, found: int | None = None) 
             f"alarm {row.gateway_id}.{row.alarm}: revision {wanted} was expected, it has {has} by now "
             f"(state {State(row.state).value}); look at it again"
         )
-
-
-def _check_place(session: Session, machine: str, point: str | None) -> None:
-    if session.get(t.Machine, machine) is None:
-        raise NotFoundError(f"machine {machine!r}: no gateway has named it")
-    if point is not None:
-        known = select(t.Point.point).where(t.Point.machine_id == machine, t.Point.point == point).limit(1)
-        if session.scalar(known) is None:
-            raise NotFoundError(f"point {machine}/{point}: no gateway has named it")
-
-
-def _out(session: Session, machine: str, point: str | None, now_s: float) -> Sequence[t.AlarmSuppression]:
-    s = t.AlarmSuppression
-    query = select(s).where(standing.active(now_s), s.kind == standing.OUT, s.machine_id == machine)
-    return session.scalars(query.where(s.point == (point or ""))).all()
 
 
 def _record_place(

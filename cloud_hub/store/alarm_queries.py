@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from cloud_hub.alarms.states import OPEN, State
 from cloud_hub.store import tables as t
 from cloud_hub.store import views as v
-from cloud_hub.store.alarm_standing import active
+from cloud_hub.store.alarm_places import active
 from cloud_hub.store.history_queries import alarm_view, find_alarm
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
 

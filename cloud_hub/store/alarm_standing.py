@@ -6,69 +6,25 @@ share theirs, each have alarms of their own.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, or_, select, tuple_
+from sqlalchemy import Row, Select, and_, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from cloud_hub.alarms.states import OPEN, PRESENT, Event, Standing, State, aligned, step
 from cloud_hub.errors import NotFoundError
 from cloud_hub.store import tables as t
+from cloud_hub.store.alarm_places import Places, places
 from cloud_hub.store.episodes import Episode
 
 HUB = "hub"
 """Who does what nobody has asked for: its clock, and what is raised on a shelf."""
-SHELF = "shelf"
-OUT = "out_of_service"
 COLUMNS = ("state", "state_s", "shelved_until_s", "revision", "announced_s")
 _KEYS_AT_ONCE = 500
 Steps = list[tuple[Event, Standing, Standing]]  # what happened, before, after
 _PRESENT = tuple(state.value for state in State if state in PRESENT)
-
-
-class Places:
-    """What is shelved or out of service now, by place."""
-
-    def __init__(self, rows: Iterable[t.AlarmSuppression] = ()) -> None:
-        self._of_machine: defaultdict[str, list[t.AlarmSuppression]] = defaultdict(list)
-        for row in rows:
-            self._of_machine[row.machine_id].append(row)
-
-    def __len__(self) -> int:
-        return len(self._of_machine)
-
-    @property
-    def machines(self) -> list[str]:
-        """Machines that have something shelved or out of service."""
-        return sorted(self._of_machine)
-
-    def at(self, gateway: str, machine: str, point: str, slot: str) -> tuple[bool, float | None]:
-        """Whether a place is out of service, and the end of the shelf that it is on."""
-        out, until_s = False, None
-        for row in self._of_machine.get(machine, ()):
-            if row.gateway in ("", gateway) and row.point in ("", point) and row.slot in ("", slot):
-                if row.kind == OUT:
-                    out = True
-                elif row.until_s is not None:
-                    until_s = max(until_s or 0.0, row.until_s)
-        return out, until_s
-
-
-def active(now_s: float) -> ColumnElement[bool]:
-    """Suppressions that have not ended."""
-    s = t.AlarmSuppression
-    return and_(s.ended_s.is_(None), or_(s.until_s.is_(None), s.until_s > now_s))
-
-
-def places(session: Session, now_s: float, machines: Iterable[str] | None = None) -> Places:
-    """What is shelved or out of service now, of some machines or of all."""
-    query = select(t.AlarmSuppression).where(active(now_s))
-    if machines is not None:
-        query = query.where(t.AlarmSuppression.machine_id.in_(sorted(machines)))
-    return Places(session.scalars(query))
 
 
 def standing_of(row: t.Alarm | Row[Any]) -> Standing:
@@ -189,6 +145,23 @@ def affected(session: Session, machines: Sequence[str] | None, now_s: float) -> 
     hidden = t.Alarm.state.in_((State.SHELVED.value, State.OUT_OF_SERVICE.value))
     shown = and_(t.Alarm.open, t.Alarm.machine_id.in_(at.machines))
     return at, select(t.Alarm).where(or_(hidden, shown) if len(at) else hidden)
+
+
+def anything_to_do(session: Session, now_s: float) -> bool:
+    """Whether `realign` would move an alarm."""
+    at, query = affected(session, None, now_s)
+    return any(alignment(row, at, now_s) for row in session.scalars(query))
+
+
+def say(session: Session, row: t.Alarm, action: str, text: str | None, who: str, now_s: float) -> None:
+    """Write into an alarm's history what somebody says of it; where it stands is left as it is."""
+    row.revision += 1
+    row.changed_s = now_s
+    session.add(
+        t.AlarmAction(
+            alarm_id=row.id, time_s=now_s, who=who, action=action, before=row.state, after=row.state, text=text
+        )
+    )
 
 
 def alignment(row: t.Alarm, at: Places, now_s: float) -> Steps:

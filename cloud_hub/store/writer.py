@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Row, Table, bindparam, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from cloud_hub.store import alarm_standing
+from cloud_hub.store import alarm_places, alarm_standing
 from cloud_hub.store import tables as t
 from cloud_hub.store.capture_writer import Refused, store_chunks
 from cloud_hub.store.database import Database, insert_all, insert_new, upsert
@@ -289,9 +289,9 @@ def _advance_alarms(session: Session, events: list[AlarmEvent], now_s: float) ->
     episodes = {key: _episode_of(row) for key, row in rows.items()}
     for e in events:
         episodes[e.gateway, e.alarm] = advance(episodes.get((e.gateway, e.alarm)), e)
-    places = alarm_standing.places(session, now_s, {e.machine for key, e in episodes.items() if key not in rows})
+    silenced = alarm_places.places(session, now_s, {e.machine for key, e in episodes.items() if key not in rows})
     followed = {
-        key: alarm_standing.follow(rows.get(key), episode, places, key[0], now_s) for key, episode in episodes.items()
+        key: alarm_standing.follow(rows.get(key), episode, silenced, key[0], now_s) for key, episode in episodes.items()
     }
     values = [
         {"gateway_id": g, "alarm": a, **_alarm_values(e), **followed[g, a].values, "changed_s": now_s}
