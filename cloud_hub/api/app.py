@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cloud_hub.api import problems
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.pages import errors, overview, reference, rendering, static
-from cloud_hub.api.routes import alarms, enrolment, fleet, history, rollouts, stream, system
+from cloud_hub.api.routes import alarms, enrolment, fleet, history, machines, rollouts, stream, system
 from cloud_hub.live.feed import Feed
 
 PREFIX = "/api/v1"
@@ -44,7 +44,7 @@ def create_app(context: HubContext) -> FastAPI:
     app.state.context = context
     app.state.live = Feed(context.database, context.now_s)
     problems.install(app, page=errors.page, wants_page=errors.wants_page)
-    for routes in (alarms, enrolment, fleet, history, rollouts, stream, system):
+    for routes in (alarms, enrolment, fleet, history, machines, rollouts, stream, system):
         app.include_router(routes.router, prefix=PREFIX)
     for page in (overview, reference, rendering, static):
         app.include_router(page.router)

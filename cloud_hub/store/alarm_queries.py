@@ -6,15 +6,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from cloud_hub.alarms.states import OPEN, State
+from cloud_hub.store import history_queries
 from cloud_hub.store import tables as t
 from cloud_hub.store import views as v
 from cloud_hub.store.alarm_places import active
 from cloud_hub.store.history_queries import alarm_view, find_alarm
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
+from models.contract.messages import Diagnosis
 
 Sort = Literal["raised", "changed", "peak"]
 _ORDERS = {
@@ -102,6 +105,18 @@ def list_actions(session: Session, paging: Paging, alarm_id: str) -> Page[v.Alar
     row = find_alarm(session, alarm_id)
     query = select(t.AlarmAction).where(t.AlarmAction.alarm_id == row.id)
     return fetch_page(session, query, _BY_ACTION, paging, _action)
+
+
+def get_evidence(
+    session: Session, alarm_id: str, event: int | None = None
+) -> tuple[v.EvidenceWindow, Diagnosis | None]:
+    """The raw window of an event, by default of the one with the highest score, and what its gateway said of it, or of
+    the alarm where it said nothing of that event. Raises: NotFoundError.
+    """
+    evidence = history_queries.get_evidence(session, alarm_id, event)
+    own = session.scalar(select(t.AlarmEvent.diagnosis).where(t.AlarmEvent.id == evidence.event))
+    said = own if own is not None else find_alarm(session, alarm_id).diagnosis
+    return evidence, msgspec.convert(said, Diagnosis | None)
 
 
 def list_suppressions(
