@@ -52,8 +52,8 @@ class FaultMarkBody(BaseModel):
 
 
 class SpectrumBody(BaseModel):
-    """`amplitude`: RMS of each line at `hz`, in `units`. `envelope`: squared envelope of the band `carrier_hz`, relative
-    to its mean, at `envelope_hz`.
+    """`amplitude`: RMS of each line at `hz`, in `units`. `envelope`: squared envelope of the band `carrier_hz`,
+    relative to its mean, at `envelope_hz`.
     """
 
     alarm: str
