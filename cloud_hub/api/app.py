@@ -8,9 +8,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_hub.api import problems
+from cloud_hub.api.access import routes_of
+from cloud_hub.api.auth import Recognise
 from cloud_hub.api.context import HubContext
-from cloud_hub.api.pages import errors, overview, reference, rendering, static
-from cloud_hub.api.routes import alarms, enrolment, fleet, history, machines, rollouts, stream, system
+from cloud_hub.api.pages import errors, overview, reference, rendering, sign_in, static
+from cloud_hub.api.routes import accounts, alarms, enrolment, fleet, history, machines, rollouts, stream, system
 from cloud_hub.live.feed import Feed
 
 PREFIX = "/api/v1"
@@ -25,11 +27,14 @@ _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
+_PRIVATE = (b"cache-control", b"no-store")
 
 
 def create_app(context: HubContext) -> FastAPI:
     """The application. FastAPI's own documentation pages load scripts from elsewhere, so there are none of them: `/api`
     lists the routes, `/api/v1/openapi.json` describes them.
+
+    Raises: RuntimeError: a route is neither guarded nor in the list of public ones.
     """
     app = FastAPI(
         title="Millwright hub",
@@ -44,16 +49,18 @@ def create_app(context: HubContext) -> FastAPI:
     app.state.context = context
     app.state.live = Feed(context.database, context.now_s)
     problems.install(app, page=errors.page, wants_page=errors.wants_page)
-    for routes in (alarms, enrolment, fleet, history, machines, rollouts, stream, system):
+    for routes in (accounts, alarms, enrolment, fleet, history, machines, rollouts, stream, system):
         app.include_router(routes.router, prefix=PREFIX)
-    for page in (overview, reference, rendering, static):
+    for page in (overview, reference, rendering, sign_in, static):
         app.include_router(page.router)
+    routes_of(app)  # every one of them has an owner, or there is no application
+    app.add_middleware(Recognise, context=context)
     app.add_middleware(_SecurityHeaders)
     return app
 
 
 class _SecurityHeaders:
-    """Nothing from elsewhere, no framing, no guessing of types."""
+    """Nothing from elsewhere, no framing, no guessing of types; kept nowhere unless a route says so."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -61,7 +68,9 @@ class _SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
+                kept = any(name == b"cache-control" for name, _ in message["headers"])
+                more = _HEADERS if kept else [*_HEADERS, _PRIVATE]
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Query, Request
 
 from cloud_hub.ingest.status import StatusView
+from cloud_hub.services.sign_in import Door
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Paging
 from models.contract.ids import ID_PATTERN
@@ -35,6 +36,7 @@ class EnrolAnswer(Protocol):
 class HubContext:
     """The parts of the hub that the API shows. `connected`: whether the broker is there. `enrol`: the registration desk
     (request, caller); None from it when there are too many, None for it when this hub has no certificate authority.
+    `public_url`: what people type to come here, when that is not where it listens: the name of a TLS proxy.
     """
 
     database: Database
@@ -44,6 +46,8 @@ class HubContext:
     ingest: Callable[[], StatusView]
     connected: Callable[[], bool]
     enrol: Callable[[bytes, str], EnrolAnswer | None] | None = None
+    door: Door = field(default_factory=Door)
+    public_url: str = ""
 
 
 def _context(request: Request) -> HubContext:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from cloud_hub.accounts.permissions import Principal, command_line
 
 HomeOption = Annotated[
     Path, typer.Option("--home", envvar="MILLWRIGHT_HOME", help="The hub's folder.", file_okay=False)
 ]
 DEFAULT_HOME = Path("var/hub")
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")]
+
+
+def caller(by: str | None = None) -> Principal:
+    """Who stands in the audit log for what this command does. `by`: a name given; else who is logged in."""
+    return command_line(by or getpass.getuser())

@@ -10,10 +10,12 @@ from typing import Self, cast
 from sqlalchemy import Table, func, select
 from sqlalchemy.orm import Session
 
+from cloud_hub.accounts.permissions import Principal
 from cloud_hub.delivery.registry import BundleRecord, Shadow, WantRecord
 from cloud_hub.errors import ConflictError, NotFoundError
 from cloud_hub.rollout.states import OVER
 from cloud_hub.settings import Settings
+from cloud_hub.store import audit
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database, open_database
 
@@ -21,10 +23,13 @@ _DIGEST = re.compile(r"[0-9a-f]{6,64}")
 
 
 class SqlRegistry:
-    """Bundles and wants. Give it the settings (it opens and migrates the database) or a database that is open."""
+    """Bundles and wants. Give it the settings (it opens and migrates the database) or a database that is open, and who
+    stands in the audit log for what is added.
+    """
 
-    def __init__(self, source: Settings | Database) -> None:
+    def __init__(self, source: Settings | Database, by: Principal | None = None) -> None:
         """Raises: SettingsError: the database cannot be used."""
+        self._by = by
         self._database = source if isinstance(source, Database) else open_database(source)
 
     def __enter__(self) -> Self:
@@ -65,6 +70,11 @@ class SqlRegistry:
                     manifest_json=record.manifest_json,
                 )
             )
+            if self._by is not None:
+                audit.record(
+                    session, self._by, "bundle.publish", f"bundle:{record.sha256}", before=None,
+                    after={"slot": record.slot, "version": record.version}, now_s=record.created_s,
+                )  # fmt: skip
 
     def find_bundle(self, reference: str) -> BundleRecord:
         """A bundle by digest, by a prefix of it that is unique (at least 6 digits), or by "slot/version".
@@ -112,7 +122,14 @@ class SqlRegistry:
             for slot, sha256 in record.bundles:
                 if session.get(t.Bundle, sha256) is None:
                     raise NotFoundError(f"want for {record.gateway}, slot {slot}: no bundle {sha256} was published")
+            before = newest_wants(session, [record.gateway]).get(record.gateway) if self._by is not None else None
             insert_wants(session, [record])
+            if self._by is not None:
+                audit.record(
+                    session, self._by, "want.issue", f"gateway:{record.gateway}",
+                    before={"seq": before.seq, "bundles": dict(before.bundles)} if before is not None else None,
+                    after={"seq": record.seq, "bundles": dict(record.bundles)}, now_s=record.issued_s,
+                )  # fmt: skip
 
 
 def insert_wants(session: Session, records: Sequence[WantRecord]) -> None:

@@ -9,8 +9,8 @@ import pytest
 from cloud_hub.api.problems import MEDIA_TYPE
 from cloud_hub.store.database import Database
 from tests.cloud_hub.test_api import NOW_S, Hub
-from tests.simulators.callers import VIEWER
-from tests.simulators.hub import event, state
+from tests.simulators.callers import OPERATOR, VIEWER
+from tests.simulators.hub import ApiClient, event, state
 
 ALARM = "/api/v1/alarms/gw-1.a1"
 
@@ -18,6 +18,7 @@ ALARM = "/api/v1/alarms/gw-1.a1"
 @pytest.fixture
 def hub(database: Database, tmp_path: Path) -> Hub:
     made = Hub(database, tmp_path)
+    made.api = ApiClient(made.app, OPERATOR)
     made.store(state(), event(1))
     return made
 
@@ -102,11 +103,11 @@ def test_only_json_changes_anything(hub: Hub) -> None:
 
 
 def test_who_may_look_and_who_may_act(hub: Hub) -> None:
-    hub.caller.principal = VIEWER
+    hub.api = ApiClient(hub.app, VIEWER)
     assert hub.api.get(ALARM).status_code == 200
     refused = hub.api.change("POST", f"{ALARM}/acknowledge", {})
     assert (refused.status_code, refused.json()["detail"]) == (403, "victor may not do this: alarms:act is needed")
-    hub.caller.principal = None
+    hub.api._app = hub.app  # nobody
     assert hub.api.get("/api/v1/alarms").status_code == 401
     assert hub.api.change("POST", f"{ALARM}/acknowledge", {}).status_code == 401
 

@@ -25,7 +25,6 @@ from cloud_hub.store.registry import SqlRegistry
 from cloud_hub.store.rescores import store_rescore
 from cloud_hub.store.writer import Message, Received, Writer
 from models.contract.messages import TrendBatch, TrendRow
-from tests.simulators.callers import Caller
 from tests.simulators.hub import BOOT, SHA, ApiClient, ack, chunks, diagnosis, event, point, state, trends
 
 NOW_S = 10_000.0
@@ -59,7 +58,6 @@ class Hub:
             connected=lambda: self.connected,
         )
         self.app = create_app(context)
-        self.caller = Caller(self.app)
         self.api = ApiClient(self.app)
 
     def store(self, *messages: Message) -> None:

@@ -19,8 +19,8 @@ from cloud_hub.services import alarms as service
 from cloud_hub.store.database import Database
 from cloud_hub.store.writer import Message, Received, Writer
 from tests.cloud_hub.test_api import Hub
-from tests.simulators.callers import OPERATOR
-from tests.simulators.hub import event, point, state
+from tests.simulators.callers import OPERATOR, VIEWER
+from tests.simulators.hub import As, event, point, state
 
 PATIENCE_S = 10.0
 
@@ -235,7 +235,7 @@ async def ask(hub: Hub, query: bytes = b"", headers: tuple[tuple[bytes, bytes], 
                 gone.set()
 
     async with asyncio.timeout(PATIENCE_S):
-        await hub.app(scope, receive, send)
+        await As(hub.app, VIEWER)(scope, receive, send)
     return status, body
 
 
@@ -286,5 +286,5 @@ def test_who_may_watch(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hub.problem("/api/v1/stream", 422, machine="P/1").errors[0].where == "query.machine.0"
     monkeypatch.setattr(route, "MAX_VIEWERS", 0)
     assert "0 viewers are watching" in hub.problem("/api/v1/stream", 503).detail
-    hub.caller.principal = None
+    hub.api._app = hub.app  # nobody
     hub.problem("/api/v1/stream", 401)
