@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cloud_hub.accounts.permissions import Permission, Principal
 from cloud_hub.alarms import actions as a
-from cloud_hub.api.conditions import IfMatch, json_only, request_id, tag
+from cloud_hub.api.conditions import IfMatch, json_only, tag
 from cloud_hub.api.context import ContextDep, IdFilter, PagingDep, SessionDep, TimeFilter
-from cloud_hub.api.guard import needs
+from cloud_hub.api.guard import needs, request_id_of
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.services import alarms as service
 from cloud_hub.store import alarm_metrics as metrics
@@ -242,7 +242,7 @@ def act_on_many(context: ContextDep, caller: Actor, request: Request, body: Bulk
         [service.Target(target.alarm, target.revision) for target in body.alarms],
         body.action.action(),
         now_s=context.now_s(),
-        request_id=request_id(request),
+        request_id=request_id_of(request),
     )
 
 
@@ -277,7 +277,7 @@ class _Doing:
             action,
             now_s=self._context.now_s(),
             revision=self._revision,
-            request_id=request_id(self._request),
+            request_id=request_id_of(self._request),
         )
         with self._context.database.read() as session:
             view = history_queries.alarm_view(history_queries.find_alarm(session, self._alarm))
@@ -370,13 +370,13 @@ def _take_out(
         point,
         body.reason,
         now_s=context.now_s(),
-        request_id=request_id(request),
+        request_id=request_id_of(request),
     )
     return SilencedView(alarms=moved)
 
 
 def _restore(context: ContextDep, caller: Principal, request: Request, machine: str, point: str | None) -> SilencedView:
     moved = service.restore_to_service(
-        context.database, caller, machine, point, now_s=context.now_s(), request_id=request_id(request)
+        context.database, caller, machine, point, now_s=context.now_s(), request_id=request_id_of(request)
     )
     return SilencedView(alarms=moved)
