@@ -11,7 +11,9 @@ from cloud_hub.api import problems
 from cloud_hub.api.access import routes_of
 from cloud_hub.api.auth import Recognise
 from cloud_hub.api.context import HubContext
+from cloud_hub.api.pages import alarms as alarm_pages
 from cloud_hub.api.pages import errors, overview, reference, rendering, sign_in, static
+from cloud_hub.api.pages import machines as machine_pages
 from cloud_hub.api.routes import accounts, alarms, enrolment, fleet, history, machines, rollouts, stream, system
 from cloud_hub.live.feed import Feed
 
@@ -51,7 +53,7 @@ def create_app(context: HubContext) -> FastAPI:
     problems.install(app, page=errors.page, wants_page=errors.wants_page)
     for routes in (accounts, alarms, enrolment, fleet, history, machines, rollouts, stream, system):
         app.include_router(routes.router, prefix=PREFIX)
-    for page in (overview, reference, rendering, sign_in, static):
+    for page in (alarm_pages, machine_pages, overview, reference, rendering, sign_in, static):
         app.include_router(page.router)
     routes_of(app)  # every one of them has an owner, or there is no application
     app.add_middleware(Recognise, context=context)
