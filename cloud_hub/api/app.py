@@ -12,7 +12,22 @@ from cloud_hub.api.access import routes_of
 from cloud_hub.api.auth import Recognise
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, static
-from cloud_hub.api.routes import accounts, enrolment, fleet, history, hooks, metrics, rollouts, system
+from cloud_hub.api.pages import alarms as alarm_pages
+from cloud_hub.api.pages import machines as machine_pages
+from cloud_hub.api.routes import (
+    accounts,
+    alarms,
+    enrolment,
+    fleet,
+    history,
+    hooks,
+    machines,
+    metrics,
+    rollouts,
+    stream,
+    system,
+)
+from cloud_hub.live.feed import Feed
 from cloud_hub.observing.metrics import Metrics
 
 PREFIX = "/api/v1"
@@ -47,16 +62,38 @@ def create_app(context: HubContext) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
+    app.state.live = Feed(context.database, context.now_s)
     problems.install(
         app,
         page=errors.page,
         wants_page=errors.wants_page,
         fault_headers={name.decode(): value.decode() for name, value in _HEADERS},
     )
-    for routes in (accounts, enrolment, fleet, history, hooks, rollouts, system):
+    for routes in (
+        accounts,
+        alarms,
+        enrolment,
+        fleet,
+        history,
+        hooks,
+        machines,
+        rollouts,
+        stream,
+        system,
+    ):
         app.include_router(routes.router, prefix=PREFIX)
     app.include_router(metrics.router)
-    for page in (account, admin, overview, reference, rendering, sign_in, static):
+    for page in (
+        account,
+        admin,
+        alarm_pages,
+        machine_pages,
+        overview,
+        reference,
+        rendering,
+        sign_in,
+        static,
+    ):
         app.include_router(page.router)
     routes_of(app)  # every one of them has an owner, or there is no application
     app.add_middleware(Recognise, context=context)

@@ -26,6 +26,8 @@ from cloud_hub.identity.service import IdentityService
 from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.ingest.worker import IngestWorker
+from cloud_hub.live.feed import Feed
+from cloud_hub.services import alarms
 from cloud_hub.services.accounts import administrator_link
 from cloud_hub.services.sign_in import Door
 from cloud_hub.settings import Settings
@@ -36,6 +38,7 @@ from models.contract.topics import up_filters
 _log = logging.getLogger(__name__)
 _RETRY_S = 2.0
 _ROLLOUT_RETRY_S = 10.0
+_SHELF_PERIOD_S = 5.0
 _POLL_S = 0.05
 
 
@@ -72,6 +75,7 @@ class Hub:
         self._stop = threading.Event()
         self._periodic = periodic
         self._period_s = period_s
+        self._now_s = now_s
         self._rollout_period_s = rollout_period_s
         self._failure: Exception | None = None
         self._database: Database = open_database(settings)
@@ -103,9 +107,9 @@ class Hub:
             public_url=settings.public_url,
             metadata_until_s=metadata_until_s,
         )
-        self._server = ApiServer(
-            create_app(context), settings.api_host, settings.api_port, trusted_proxies=settings.trusted_proxies
-        )
+        app = create_app(context)
+        self._live: Feed = app.state.live
+        self._server = ApiServer(app, settings.api_host, settings.api_port, trusted_proxies=settings.trusted_proxies)
         self._public_url = settings.public_url
         self._notify = notify(self._database, settings.public_url or self._server.url) if notify is not None else None
 
@@ -132,6 +136,7 @@ class Hub:
             threading.Thread(target=self._connect, name="connect", daemon=True),
             threading.Thread(target=self._announce, args=(ready_file, on_ready), name="ready", daemon=True),
             threading.Thread(target=self._roll_out, name="rollouts", daemon=True),
+            threading.Thread(target=self._let_shelves_expire, name="shelves", daemon=True),
         ]
         self._ingest.start()
         if self._rescoring is not None:
@@ -149,13 +154,14 @@ class Hub:
             self._shut_down(threads)
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
-        for what, failure in (("ingest", self._ingest.failure), ("rollouts", self._failure)):
+        for what, failure in (("ingest", self._ingest.failure), ("rollouts or shelves", self._failure)):
             if failure is not None:
                 raise HubError(f"{what} failed: {failure!r}") from failure
 
     def stop(self) -> None:
         """End `run`, from any thread or signal handler."""
         self._stop.set()
+        self._live.close()  # or the server would wait for streams that never end
         self._server.stop()
 
     def _shut_down(self, threads: list[threading.Thread]) -> None:
@@ -212,6 +218,19 @@ class Hub:
                 self.stop()
                 return
             self._stop.wait(pause_s)
+
+    def _let_shelves_expire(self) -> None:
+        """Needs no broker: alarms come back by the hub's clock alone."""
+        while not self._stop.wait(_SHELF_PERIOD_S):
+            try:
+                alarms.tick(self._database, self._now_s())
+            except HubError as error:
+                _log.error("shelves: %s; trying again in %g s", error, _SHELF_PERIOD_S)
+            except Exception as error:  # noqa: BLE001 - told to whoever called `run`
+                _log.exception("shelves failed")
+                self._failure = error
+                self.stop()
+                return
 
     def _announce(self, ready_file: Path | None, on_ready: Callable[[], None]) -> None:
         while not (self._server.started and self._link.listening and self._desk_listens()):

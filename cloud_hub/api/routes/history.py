@@ -1,4 +1,4 @@
-"""Alarms and their evidence, trends, agents' health, captures."""
+"""Evidence of alarms, trends, agents' health, captures."""
 
 from __future__ import annotations
 
@@ -46,28 +46,6 @@ class EvidenceBody(BaseModel):
     rescored_raw: float | None
     rescore_error: str | None
     window: list[list[float]]
-
-
-@router.get("/alarms", responses=_LIST)
-def list_alarms(
-    session: SessionDep,
-    paging: PagingDep,
-    machine: IdFilter = None,
-    point: IdFilter = None,
-    gateway: IdFilter = None,
-    status: v.AlarmStatus | None = None,
-    since: TimeFilter = None,
-) -> Page[v.AlarmView]:
-    """Alarms, those raised last first; `since`: raised at that time or later."""
-    return queries.list_alarms(
-        session, paging, machine=machine, point=point, gateway=gateway, status=status, since_s=since
-    )
-
-
-@router.get("/alarms/{alarm}", responses=_ONE)
-def get_alarm(session: SessionDep, alarm: str) -> v.AlarmDetail:
-    """One alarm (gateway.alarm) with its diagnosis and its newest events."""
-    return queries.get_alarm(session, alarm)
 
 
 @router.get(

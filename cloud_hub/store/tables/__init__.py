@@ -13,7 +13,7 @@ from cloud_hub.store.tables.accounts import (
     LoginDevice,
     LoginSession,
 )
-from cloud_hub.store.tables.alarms import Alarm, AlarmEvent, AlarmEvidence
+from cloud_hub.store.tables.alarms import Alarm, AlarmAction, AlarmEvent, AlarmEvidence, AlarmSuppression
 from cloud_hub.store.tables.audit import AuditEntry
 from cloud_hub.store.tables.base import Base, FreeText
 from cloud_hub.store.tables.captures import Capture, CaptureChunk
@@ -29,8 +29,10 @@ __all__ = [
     "AccountLink",
     "Ack",
     "Alarm",
+    "AlarmAction",
     "AlarmEvent",
     "AlarmEvidence",
+    "AlarmSuppression",
     "ApiToken",
     "AuditEntry",
     "Base",
