@@ -35,6 +35,7 @@ class EnrolAnswer(Protocol):
 class HubContext:
     """The parts of the hub that the API shows. `connected`: whether the broker is there. `enrol`: the registration desk
     (request, caller); None from it when there are too many, None for it when this hub has no certificate authority.
+    `authority`: its root certificate, PEM.
     """
 
     database: Database
@@ -44,6 +45,7 @@ class HubContext:
     ingest: Callable[[], StatusView]
     connected: Callable[[], bool]
     enrol: Callable[[bytes, str], EnrolAnswer | None] | None = None
+    authority: Callable[[], str] | None = None
 
 
 def _context(request: Request) -> HubContext:

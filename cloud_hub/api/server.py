@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
+from cloud_hub.api.tls import ServerTls
 from cloud_hub.errors import SettingsError
 
 _GRACE_S = 5
@@ -14,13 +16,14 @@ _BACKLOG = 128
 
 
 class ApiServer:
-    """The HTTP server. `run` blocks in the main thread until `stop` or a signal."""
+    """The HTTP server; HTTPS with `tls` (certificate, key). `run` blocks the main thread until `stop` or a signal."""
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        """Raises: SettingsError: nobody can listen on this address."""
+    def __init__(self, app: FastAPI, host: str, port: int, tls: tuple[Path, Path | None] | None = None) -> None:
+        """Raises: SettingsError: nobody can listen on this address, or the certificate cannot be used."""
+        context = ServerTls(*tls).context if tls is not None else None
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self.url = f"{'https' if context else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -29,6 +32,7 @@ class ApiServer:
             ws="none",
             server_header=False,
             timeout_graceful_shutdown=_GRACE_S,
+            ssl_context_factory=(lambda _config, _default: context) if context is not None else None,
         )
         self._server = uvicorn.Server(config)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption
+from cloud_hub.errors import SettingsError
 from cloud_hub.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -50,12 +52,17 @@ def serve(
     # Without keys this hub watches a fleet that another one signs for.
     repository = hub_repository(settings) if settings.keys_dir.is_dir() else None
     desk = None
+    if settings.api_names and not settings.identity_dir.is_dir():
+        raise SettingsError("api_names: expected a certificate authority to issue for them: `cloud-hub identity init`")
     if settings.identity_dir.is_dir():
+        from cloud_hub.identity.api_certificate import renew_api
         from cloud_hub.identity.folder import IdentityFolder
         from cloud_hub.identity.service import IdentityService
         from cloud_hub.store.identities import SqlIdentities
 
         folder = IdentityFolder(settings.identity_dir, settings.fleet)
+        if settings.api_names:
+            renew_api(folder, settings.api_names, time.time())
         desk = lambda database: IdentityService(settings, folder, SqlIdentities(database))  # noqa: E731
     hub = Hub(
         settings,
@@ -82,7 +89,9 @@ def _periodic(settings: Settings, repository: Repository) -> Callable[[Link], No
 
     keeper = MetadataKeeper(settings, repository)
     registry = SqlRegistry(settings)
-    collector = ChunkCollector(settings.bundles_dir, registry.list_bundles, registry.wanted_digests)
+    collector = ChunkCollector(
+        settings.bundles_dir, registry.list_bundles, registry.wanted_digests, grace_s=settings.chunk_grace_days * 86_400
+    )
 
     def work(link: Link) -> None:
         keeper(link)

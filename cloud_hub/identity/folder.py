@@ -3,6 +3,7 @@
 root.crt issuing.crt services.crt    certificates
 issuing.key services.key             keys, mode 0600
 hub.pem                              key and certificate of the hub's own connections, mode 0600
+api.pem                              key and certificate of the API's listener, mode 0600 (with `api_names`)
 issuing-*.crt issuing-*.key          authorities that were replaced: they still sign their revocation lists
 crl.pem                              the current revocation lists
 """
@@ -50,6 +51,11 @@ class IdentityFolder:
     def hub_pem(self) -> Path:
         """Key and certificate of the hub's connections."""
         return self.path / "hub.pem"
+
+    @property
+    def api_pem(self) -> Path:
+        """Key and certificate of the API's listener, when the hub issues it."""
+        return self.path / "api.pem"
 
     @property
     def services(self) -> Path:

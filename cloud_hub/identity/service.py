@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cloud_hub.errors import HubError, LinkError
+from cloud_hub.identity.api_certificate import renew_api
 from cloud_hub.identity.folder import IdentityFolder
 from cloud_hub.identity.records import IdentityStore
 from cloud_hub.identity.registrar import Allowance, Answer, Registrar
@@ -71,6 +72,10 @@ class IdentityService:
     def enrol(self, payload: bytes, caller: str) -> Answer | None:
         """Answer a request that came over HTTPS; None when there are too many (of this caller, or in all)."""
         return self._ask(f"http {caller}", lambda: self._registrar.enrol(payload))
+
+    def root_pem(self) -> str:
+        """The root certificate, for whoever wants to verify what it vouches for."""
+        return self._folder.root.read_text("ascii")
 
     def _ask(self, key: str, answer: Callable[[], Answer]) -> Answer | None:
         with self._lock:
@@ -142,6 +147,8 @@ class IdentityService:
         try:
             if self._folder.renew_hub(self._now_s()):
                 _log.info("the hub's own certificate was renewed; its links use it from their next start")
+            if self._settings.api_names and renew_api(self._folder, self._settings.api_names, self._now_s()):
+                _log.info("the API's certificate was renewed, for %s", ", ".join(self._settings.api_names))
             if refresh_crl(self._folder, self._store, self._settings.crl_days, self._now_s):
                 _log.info("revocation list: %s", deploy_crl(self._folder, self._settings))
         except HubError:

@@ -81,8 +81,9 @@ class Hub:
             ingest=self._ingest_view,
             connected=lambda: self._link.connected,
             enrol=self._identity.enrol if self._identity is not None else None,
+            authority=self._identity.root_pem if self._identity is not None else None,
         )
-        self._server = ApiServer(create_app(context), settings.api_host, settings.api_port)
+        self._server = ApiServer(create_app(context), settings.api_host, settings.api_port, settings.api_tls)
 
     @property
     def url(self) -> str:

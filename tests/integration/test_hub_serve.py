@@ -103,7 +103,7 @@ class HubProcess:
         wait_for("the ready file", ready)
         written = json.loads(self._ready.read_text())
         assert written["pid"] == self.process.pid
-        assert written["url"] == f"http://127.0.0.1:{written['port']}"
+        assert written["url"].removeprefix("https").removeprefix("http") == f"://127.0.0.1:{written['port']}"
         self.url = written["url"]
 
     def get(self, path: str, **parameters: Any) -> Any:

@@ -41,7 +41,7 @@ def free_ports(count: int) -> list[int]:
 class Plant:
     """`home`: the hub's. `ports`: the broker's."""
 
-    def __init__(self, folder: Path, *, crl_days: float = 30, certificate_days: float = 365) -> None:
+    def __init__(self, folder: Path, *, crl_days: float = 30, certificate_days: float = 365, toml: str = "") -> None:
         program = find_mosquitto()
         if program is None:
             pytest.skip("mosquitto is not installed")
@@ -52,7 +52,7 @@ class Plant:
         (self.home / "hub.toml").write_text(
             f'broker_identity = true\nbroker_host = "localhost"\nbroker_port = {hub}\n'
             f'broker_crl_file = "{self.broker}/crl.pem"\nbroker_pid_file = "{self.broker}/mosquitto.pid"\n'
-            f"crl_days = {crl_days}\ncertificate_days = {certificate_days}\napi_port = 0\n"
+            f"crl_days = {crl_days}\ncertificate_days = {certificate_days}\napi_port = 0\n{toml}"
         )
         self.settings = load_settings(self.home)
         create_repository(self.settings.repository_dir, self.settings.keys_dir, folder / "tuf-safe", time.time())
