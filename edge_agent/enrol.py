@@ -44,7 +44,7 @@ def enrol(identity: Identity, state_dir: Path, gateway: str, fleet: str, token: 
     prepare_folder(state_dir)
     pending = enrol_request(identity, gateway, token)
     payload = ask(pending.request, pending.keyid)
-    issued = accept(identity, pending, payload, gateway, token.root_sha256, time.time())
+    issued = accept(identity, pending, payload, gateway, token.root_sha256, time.time(), token.crl_number)
     if issued.fleet != fleet:
         raise EnrolmentError("fleet", f"settings, gateway.fleet: expected {issued.fleet}, as the hub says, got {fleet}")
     if issued.tuf_root is not None:

@@ -47,6 +47,7 @@ class IdentityService:
         self._registrar = Registrar(
             folder.issuing_authority, store, settings.fleet, now_s, days=settings.certificate_days,
             tuf_root=lambda: _text_of(settings.repository_dir / "root.json"),
+            root_crl=lambda: _text_of(folder.root_crl),
         )  # fmt: skip
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="identity", daemon=True)
