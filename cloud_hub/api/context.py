@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -10,6 +10,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Query, Request
 
 from cloud_hub.ingest.status import StatusView
+from cloud_hub.services.concerns import Concern
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Paging
 from models.contract.ids import ID_PATTERN
@@ -35,7 +36,7 @@ class EnrolAnswer(Protocol):
 class HubContext:
     """The parts of the hub that the API shows. `connected`: whether the broker is there. `enrol`: the registration desk
     (request, caller); None from it when there are too many, None for it when this hub has no certificate authority.
-    `authority`: its root certificate, PEM.
+    `authority`: its root certificate, PEM. `concerns`: what people must see to.
     """
 
     database: Database
@@ -46,6 +47,7 @@ class HubContext:
     connected: Callable[[], bool]
     enrol: Callable[[bytes, str], EnrolAnswer | None] | None = None
     authority: Callable[[], str] | None = None
+    concerns: Callable[[], Sequence[Concern]] = tuple
 
 
 def _context(request: Request) -> HubContext:

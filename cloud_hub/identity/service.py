@@ -9,11 +9,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cloud_hub.errors import HubError, LinkError
 from cloud_hub.identity.api_certificate import renew_api
+from cloud_hub.identity.authority import load_certificate
+from cloud_hub.identity.expiry import concerns
 from cloud_hub.identity.folder import IdentityFolder
 from cloud_hub.identity.records import IdentityStore
 from cloud_hub.identity.registrar import Allowance, Answer, Registrar
@@ -32,16 +34,26 @@ _UPKEEP_S = 60.0
 
 
 class IdentityService:
-    """`start` it, ask it from HTTP with `enrol`, `stop` it. `counters`: answers by reason, and what got none."""
+    """`start` it, ask it from HTTP with `enrol`, `stop` it. `counters`: answers by reason, and what got none. `tell` is
+    given all that people must renew, about once a minute.
+    """
 
     def __init__(
-        self, settings: Settings, folder: IdentityFolder, store: IdentityStore, now_s: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        folder: IdentityFolder,
+        store: IdentityStore,
+        now_s: Callable[[], float] = time.time,
+        *,
+        tell: Callable[[Sequence[str]], None] = lambda _concerns: None,
     ) -> None:
         self.counters: dict[str, int] = {}
         self._settings = settings
         self._folder = folder
         self._store = store
         self._now_s = now_s
+        self._tell = tell
+        self._own_ends_s = load_certificate(folder.hub_pem).not_valid_after_utc.timestamp()
         self._lock = threading.Lock()
         self._allowance = Allowance()
         self._registrar = Registrar(
@@ -152,6 +164,8 @@ class IdentityService:
                 _log.info("the API's certificate was renewed, for %s", ", ".join(self._settings.api_names))
             if refresh_crl(self._folder, self._store, self._settings.crl_days, self._now_s):
                 _log.info("revocation list: %s", deploy_crl(self._folder, self._settings))
+            ends_s = self._link.peer_ends_s
+            self._tell(concerns(self._folder, self._settings, ends_s, self._own_ends_s, self._now_s()))
         except HubError:
             _log.exception("identity: upkeep failed; trying again in %g s", _UPKEEP_S)
 

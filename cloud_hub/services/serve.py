@@ -24,6 +24,7 @@ from cloud_hub.identity.service import IdentityService
 from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.ingest.worker import IngestWorker
+from cloud_hub.services.concerns import Concerns
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
 from cloud_hub.transport import Link
@@ -51,6 +52,7 @@ class Hub:
         identity: Callable[[Database], IdentityService] | None = None,
         rollouts: Callable[[Database], Callable[[Link], None]] | None = None,
         rollout_period_s: float = 2.0,
+        concerns: Concerns | None = None,
     ) -> None:
         """Raises: SettingsError: the database cannot be used, or the address is taken."""
         self._stop = threading.Event()
@@ -81,6 +83,7 @@ class Hub:
             ingest=self._ingest_view,
             connected=lambda: self._link.connected,
             enrol=self._identity.enrol if self._identity is not None else None,
+            concerns=concerns.view if concerns is not None else tuple,
             authority=self._identity.root_pem if self._identity is not None else None,
         )
         self._server = ApiServer(create_app(context), settings.api_host, settings.api_port, settings.api_tls)
