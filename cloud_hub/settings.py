@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     smtp_username: str | None = None
     smtp_password_file: Path | None = None
     smtp_ca_file: Path | None = None
+    api_cert_file: Path | None = None  # HTTPS with a certificate (and its chain) of your own; the key may be in it
+    api_key_file: Path | None = None
+    api_names: tuple[str, ...] = ()  # HTTPS with identity/api.pem, which the hub's authority issues for these names
+    chunk_grace_days: float = Field(14, gt=0, le=3650)  # unused for so long, a bundle's chunks leave the broker
+    want_renewal: bool = True  # wants that were made for a week or more are issued anew at half of their life
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -75,7 +80,7 @@ class Settings(BaseSettings):
     def url(self) -> str:
         """Where people find the hub."""
         host = f"[{self.api_host}]" if ":" in self.api_host else self.api_host
-        return self.public_url or f"http://{host}:{self.api_port}"
+        return self.public_url or f"{'http' if self.api_tls is None else 'https'}://{host}:{self.api_port}"
 
     @property
     def account_limits(self) -> Limits:
@@ -100,6 +105,20 @@ class Settings(BaseSettings):
         if self.broker_ca_file is None:
             return None
         return self.broker_ca_file, self.broker_cert_file, self.broker_key_file
+
+    @property
+    def api_tls(self) -> tuple[Path, Path | None] | None:
+        """(certificate with its chain, key or None when it is in the same file) of the API, None for plain HTTP.
+
+        Raises: SettingsError: the settings contradict each other.
+        """
+        if self.api_names and self.api_cert_file is not None:
+            raise SettingsError("api_names and api_cert_file: expected one of them, got both")
+        if self.api_key_file is not None and self.api_cert_file is None:
+            raise SettingsError("api_key_file: expected api_cert_file beside it")
+        if self.api_names:
+            return self.identity_dir / "api.pem", None
+        return (self.api_cert_file, self.api_key_file) if self.api_cert_file is not None else None
 
     @property
     def repository_dir(self) -> Path:

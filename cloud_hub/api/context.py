@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -10,6 +10,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Query, Request
 
 from cloud_hub.ingest.status import StatusView
+from cloud_hub.services.concerns import Concern
 from cloud_hub.services.sign_in import Door
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Paging
@@ -38,6 +39,7 @@ class HubContext:
     (request, caller); None from it when there are too many, None for it when this hub has no certificate authority.
     `public_url`: what people type to come here, when that is not where it listens: the name of a TLS proxy.
     `metadata_until_s`: when the signed metadata of each role expires; empty when another hub signs.
+    `authority`: its root certificate, PEM. `concerns`: what people must see to.
     """
 
     database: Database
@@ -50,6 +52,8 @@ class HubContext:
     door: Door = field(default_factory=Door)
     public_url: str = ""
     metadata_until_s: Callable[[], Mapping[str, float]] = dict
+    authority: Callable[[], str] | None = None
+    concerns: Callable[[], Sequence[Concern]] = tuple
 
 
 def _context(request: Request) -> HubContext:

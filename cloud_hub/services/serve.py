@@ -29,6 +29,7 @@ from cloud_hub.ingest.worker import IngestWorker
 from cloud_hub.live.feed import Feed
 from cloud_hub.services import alarms
 from cloud_hub.services.accounts import administrator_link
+from cloud_hub.services.concerns import Concerns
 from cloud_hub.services.sign_in import Door
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
@@ -70,6 +71,7 @@ class Hub:
         rollout_period_s: float = 2.0,
         metadata_until_s: Callable[[], Mapping[str, float]] = dict,
         notify: Callable[[Database, str], Worker] | None = None,
+        concerns: Concerns | None = None,
     ) -> None:
         """Raises: SettingsError: the database cannot be used, or the address is taken."""
         self._stop = threading.Event()
@@ -106,10 +108,14 @@ class Hub:
             door=self._door,
             public_url=settings.public_url,
             metadata_until_s=metadata_until_s,
+            concerns=concerns.view if concerns is not None else tuple,
+            authority=self._identity.root_pem if self._identity is not None else None,
         )
         app = create_app(context)
         self._live: Feed = app.state.live
-        self._server = ApiServer(app, settings.api_host, settings.api_port, trusted_proxies=settings.trusted_proxies)
+        self._server = ApiServer(
+            app, settings.api_host, settings.api_port, trusted_proxies=settings.trusted_proxies, tls=settings.api_tls
+        )
         self._public_url = settings.public_url
         self._notify = notify(self._database, settings.public_url or self._server.url) if notify is not None else None
 

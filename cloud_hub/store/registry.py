@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self, cast
 
 from sqlalchemy import Table, func, select
@@ -19,6 +19,7 @@ from cloud_hub.store import audit
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database, open_database
 
+_BATCH = 500  # gateways whose wants are read together
 _DIGEST = re.compile(r"[0-9a-f]{6,64}")
 
 
@@ -108,6 +109,45 @@ class SqlRegistry:
         )
         with self._database.read() as session:
             return set(session.scalars(query)) | set(session.scalars(rolled_out))
+
+    def standing_wants(self) -> Iterator[Sequence[WantRecord]]:
+        """The newest want of each gateway, in batches, by the gateways' names."""
+        after = ""
+        while True:
+            query = select(t.Want.gateway).where(t.Want.gateway > after).distinct().order_by(t.Want.gateway)
+            with self._database.read() as session:
+                gateways = list(session.scalars(query.limit(_BATCH)))
+                wants = newest_wants(session, gateways)
+            if not gateways:
+                return
+            yield [wants[gateway] for gateway in gateways]
+            after = gateways[-1]
+
+    def gateways_in_rollouts(self) -> set[str]:
+        """Gateways that are in a rollout which is not over: it issues their wants."""
+        query = (
+            select(t.RolloutMember.gateway)
+            .join(t.Rollout, t.Rollout.id == t.RolloutMember.rollout_id)
+            .where(t.Rollout.status.not_in([status.value for status in OVER]))
+            .distinct()
+        )
+        with self._database.read() as session:
+            return set(session.scalars(query))
+
+    def add_wants(self, records: Sequence[WantRecord]) -> None:
+        """Remember new wants of different gateways, all or none.
+
+        Raises: ConflictError: somebody has issued a newer one meanwhile.
+        """
+        with self._database.write() as session:
+            newest = newest_wants(session, [record.gateway for record in records])
+            for record in records:
+                known = newest.get(record.gateway)
+                if known is not None and record.seq <= known.seq:
+                    raise ConflictError(
+                        f"want for {record.gateway}: expected a seq above {known.seq}, got {record.seq}"
+                    )
+            insert_wants(session, records)
 
     def add_want(self, record: WantRecord) -> None:
         """Remember a want.
