@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +16,20 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
@@ -31,7 +46,16 @@ from cloud_hub.errors import SettingsError, StoreError, StoreUnavailableError
 from cloud_hub.settings import Settings
 from cloud_hub.store.bulk import copy_rows, insert_rows
 
-__all__ = ["Database", "Session", "insert_all", "insert_new", "migration_config", "open_database", "upsert"]
+__all__ = [
+    "Database",
+    "Session",
+    "insert_all",
+    "insert_new",
+    "migration_config",
+    "open_database",
+    "rows_with",
+    "upsert",
+]
 
 _BUSY_MS = 20_000
 _COPY_ROWS = 16
@@ -223,6 +247,25 @@ def insert_new(
         .returning(*(table.c[name] for name in returning))
     )
     return [tuple(row) for row in session.execute(statement, values)]
+
+
+def rows_with(
+    session: Session, table: Table, columns: Iterable[str], key: tuple[str, str], values: Iterable[tuple[str, str]]
+) -> Iterator[Row[Any]]:
+    """The rows whose two text columns `key` have one of these pairs of values, each found through the index on them."""
+    query = select(*(table.c[name] for name in columns))
+    first, second = (table.c[name] for name in key)
+    pairs = sorted(set(values))
+    if session.get_bind().dialect.name == "postgresql":
+        # Arrays, not IN: one statement however many pairs there are.
+        arrays = [bindparam(f"of_{name}", type_=postgresql.ARRAY(Text)) for name in key]
+        wanted = func.unnest(*arrays).table_valued(*key, name="wanted").render_derived()
+        query = query.join(wanted, and_(first == wanted.c[key[0]], second == wanted.c[key[1]]))
+        lists = [list(part) for part in zip(*pairs, strict=True)] or [[], []]
+        yield from session.execute(query, {f"of_{name}": part for name, part in zip(key, lists, strict=True)})
+        return
+    for value, group in groupby(pairs, key=itemgetter(0)):  # SQLite has no index for pairs in a list
+        yield from session.execute(query.where(first == value, second.in_([pair[1] for pair in group])))
 
 
 def _in_bulk(session: Session, rows: Sequence[object]) -> bool:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, cast
 
 import msgspec
-from sqlalchemy import Table, bindparam, delete, select, tuple_, update
+from sqlalchemy import Table, bindparam, delete, update
 from sqlalchemy.orm import Session
 
 from cloud_hub.store import tables as t
 from cloud_hub.store.capture_writer import Refused, store_chunks
-from cloud_hub.store.database import Database, insert_all, insert_new, upsert
+from cloud_hub.store.database import Database, insert_all, insert_new, rows_with, upsert
 from cloud_hub.store.episodes import Episode, advance, summary_of
 from models.contract.messages import Ack, AgentState, AlarmEvent, CaptureChunk, Diagnosis, TrendBatch
 
@@ -277,12 +277,9 @@ def _evidence_row(event_id: int, event: AlarmEvent) -> dict[str, object]:
 def _advance_alarms(session: Session, events: list[AlarmEvent]) -> None:
     """Fold new events into their alarms."""
     episodes: dict[tuple[str, str], Episode] = {}
-    keys = sorted({(e.gateway, e.alarm) for e in events})
-    query = select(*(_table(t.Alarm).c[name] for name in _EPISODE_COLUMNS))
-    for start in range(0, len(keys), _KEYS_AT_ONCE):
-        some = keys[start : start + _KEYS_AT_ONCE]
-        for row in session.execute(query.where(tuple_(t.Alarm.gateway_id, t.Alarm.alarm).in_(some))):
-            episodes[row.gateway_id, row.alarm] = _episode_of(row)
+    keys = {(e.gateway, e.alarm) for e in events}
+    for row in rows_with(session, _table(t.Alarm), _EPISODE_COLUMNS, ("gateway_id", "alarm"), keys):
+        episodes[row.gateway_id, row.alarm] = _episode_of(row)
     for e in events:
         episodes[e.gateway, e.alarm] = advance(episodes.get((e.gateway, e.alarm)), e)
     rows = [{"gateway_id": g, "alarm": a, **_alarm_values(episode)} for (g, a), episode in episodes.items()]
@@ -290,7 +287,6 @@ def _advance_alarms(session: Session, events: list[AlarmEvent]) -> None:
     upsert(session, _table(t.Alarm), rows, key=["gateway_id", "alarm"], update=sorted(columns))
 
 
-_KEYS_AT_ONCE = 500
 _EPISODE_COLUMNS = ("gateway_id", "alarm", "machine_id", *(f.name for f in fields(Episode) if f.name != "machine"))
 
 
