@@ -23,7 +23,7 @@ from cloud_hub.errors import HubError, LinkError
 from cloud_hub.identity.service import IdentityService
 from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
 from cloud_hub.ingest.status import StatusView
-from cloud_hub.ingest.worker import IngestWorker
+from cloud_hub.ingest.worker import IngestWorker, settle_collector
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
 from cloud_hub.transport import Link
@@ -103,6 +103,7 @@ class Hub:
             threading.Thread(target=self._announce, args=(ready_file, on_ready), name="ready", daemon=True),
             threading.Thread(target=self._roll_out, name="rollouts", daemon=True),
         ]
+        settle_collector()
         self._ingest.start()
         if self._rescoring is not None:
             self._rescoring.start()

@@ -214,7 +214,7 @@ def upsert(
 
     All rows have the same columns.
     """
-    values = [dict(row) for row in rows]
+    values = list(rows)
     if not values:
         return
     if _in_bulk(session, values):
@@ -226,7 +226,7 @@ def upsert(
         statement = statement.on_conflict_do_update(index_elements=list(key), set_=columns)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=list(key))
-    session.execute(statement, values)
+    session.execute(statement, [dict(row) for row in values])
 
 
 def insert_new(
@@ -236,7 +236,7 @@ def insert_new(
 
     All rows have the same columns.
     """
-    values = [dict(row) for row in rows]
+    values = list(rows)
     if not values:
         return []
     if _in_bulk(session, values):
@@ -246,7 +246,7 @@ def insert_new(
         .on_conflict_do_nothing(index_elements=list(key))
         .returning(*(table.c[name] for name in returning))
     )
-    return [tuple(row) for row in session.execute(statement, values)]
+    return [tuple(row) for row in session.execute(statement, [dict(row) for row in values])]
 
 
 def rows_with(

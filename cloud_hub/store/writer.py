@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -287,7 +287,7 @@ def _advance_alarms(session: Session, events: list[AlarmEvent]) -> None:
     upsert(session, _table(t.Alarm), rows, key=["gateway_id", "alarm"], update=sorted(columns))
 
 
-_EPISODE_COLUMNS = ("gateway_id", "alarm", "machine_id", *(f.name for f in fields(Episode) if f.name != "machine"))
+_EPISODE_COLUMNS = ("gateway_id", "alarm", "machine_id", *(n for n in Episode.__struct_fields__ if n != "machine"))
 
 
 def _episode_of(row: Any) -> Episode:  # noqa: ANN401 - a row of `_EPISODE_COLUMNS`
@@ -311,7 +311,7 @@ def _episode_of(row: Any) -> Episode:  # noqa: ANN401 - a row of `_EPISODE_COLUM
 
 
 def _alarm_values(episode: Episode) -> dict[str, object]:
-    values = {f.name: getattr(episode, f.name) for f in fields(episode)}  # asdict would copy the diagnosis, deeply
+    values: dict[str, object] = msgspec.structs.asdict(episode)  # not deep: the diagnosis stays what it is
     values["machine_id"] = values.pop("machine")
     values["summary"] = summary_of(episode)
     return values

@@ -8,6 +8,7 @@ indexes and all, in the same batches, and does nothing else.
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import tempfile
 import threading
@@ -23,7 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy import func, select
 
 from cloud_hub.broker.loopback import find_mosquitto
-from cloud_hub.ingest.worker import BatchLimits, IngestWorker
+from cloud_hub.ingest.worker import BatchLimits, IngestWorker, settle_collector
 from cloud_hub.settings import Settings
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database
@@ -70,8 +71,6 @@ def deep_broker(folder: Path) -> Iterator[Settings]:
     if program is None:
         raise RuntimeError("mosquitto is not installed (`make bench-hub` installs it)")
     probe = mqtt.Client(CallbackAPIVersion.VERSION2)
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = int(taken.getsockname()[1])
     config = folder / "mosquitto.conf"
@@ -185,6 +184,7 @@ def bare_copy(url: str, count: int, batch: int) -> float:
 
 def measure(postgres: Postgres, count: int, *, kinds: tuple[str, ...] = ("events", "trends")) -> list[IngestRate]:
     """All readers of all kinds of messages, one after the other."""
+    settle_collector()  # as the hub does; it is the plain client's collector, too
     found: list[IngestRate] = []
     with tempfile.TemporaryDirectory(prefix="millwright-bench-") as scratch:
         folder = Path(scratch)
