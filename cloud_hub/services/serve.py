@@ -24,6 +24,7 @@ from cloud_hub.identity.service import IdentityService
 from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.ingest.worker import IngestWorker, settle_collector
+from cloud_hub.services.retention import Retention
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
 from cloud_hub.transport import Link
@@ -32,6 +33,7 @@ from models.contract.topics import up_filters
 _log = logging.getLogger(__name__)
 _RETRY_S = 2.0
 _ROLLOUT_RETRY_S = 10.0
+_AGEING_S = 60.0
 _POLL_S = 0.05
 
 
@@ -72,6 +74,7 @@ class Hub:
             on_evidence=self._rescoring.wake if self._rescoring is not None else lambda: None,
             on_failure=self.stop,
         )
+        self._retention = Retention(self._database, settings, now_s, stopped=self._stop.is_set)
         self._identity = identity(self._database) if identity is not None else None
         context = HubContext(
             database=self._database,
@@ -92,7 +95,7 @@ class Hub:
     def run(self, ready_file: Path | None = None, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGINT, SIGTERM or `stop`. Call it in the main thread.
 
-        Raises: HubError: ingest or rollouts failed; the log has the fault.
+        Raises: HubError: ingest, rollouts or ageing failed; the log has the fault.
         """
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
@@ -102,6 +105,7 @@ class Hub:
             threading.Thread(target=self._connect, name="connect", daemon=True),
             threading.Thread(target=self._announce, args=(ready_file, on_ready), name="ready", daemon=True),
             threading.Thread(target=self._roll_out, name="rollouts", daemon=True),
+            threading.Thread(target=self._age, name="ageing", daemon=True),
         ]
         settle_collector()
         self._ingest.start()
@@ -118,7 +122,7 @@ class Hub:
             self._shut_down(threads)
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
-        for what, failure in (("ingest", self._ingest.failure), ("rollouts", self._failure)):
+        for what, failure in (("ingest", self._ingest.failure), ("rollouts or ageing", self._failure)):
             if failure is not None:
                 raise HubError(f"{what} failed: {failure!r}") from failure
 
@@ -179,6 +183,19 @@ class Hub:
                 self.stop()
                 return
             self._stop.wait(pause_s)
+
+    def _age(self) -> None:
+        """Fold and delete old data; what the database does to us is tried again, a fault of ours ends the hub."""
+        while not self._stop.wait(_AGEING_S):
+            try:
+                self._retention()
+            except HubError as error:
+                _log.error("ageing: %s; trying again in %g s", error, _AGEING_S)
+            except Exception as error:  # noqa: BLE001 - told to whoever called `run`
+                _log.exception("ageing failed")
+                self._failure = error
+                self.stop()
+                return
 
     def _announce(self, ready_file: Path | None, on_ready: Callable[[], None]) -> None:
         while not (self._server.started and self._link.listening and self._desk_listens()):

@@ -17,6 +17,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     Row,
@@ -250,10 +251,19 @@ def insert_new(
 
 
 def rows_with(
-    session: Session, table: Table, columns: Iterable[str], key: tuple[str, str], values: Iterable[tuple[str, str]]
+    session: Session,
+    table: Table,
+    columns: Iterable[str],
+    key: tuple[str, str],
+    values: Iterable[tuple[str, str]],
+    *,
+    where: Iterable[ColumnElement[bool]] = (),
 ) -> Iterator[Row[Any]]:
-    """The rows whose two text columns `key` have one of these pairs of values, each found through the index on them."""
-    query = select(*(table.c[name] for name in columns))
+    """The rows whose two text columns `key` have one of these pairs of values, each found through the index on them.
+
+    `where` are more conditions.
+    """
+    query = select(*(table.c[name] for name in columns)).where(*where)
     first, second = (table.c[name] for name in key)
     pairs = sorted(set(values))
     if session.get_bind().dialect.name == "postgresql":

@@ -13,7 +13,7 @@ from cloud_hub.store.tables.fleet import Gateway, GatewaySite, GatewaySlot, Heal
 from cloud_hub.store.tables.identity import Certificate, EnrolToken
 from cloud_hub.store.tables.registry import Ack, Bundle, Want, WantBundle
 from cloud_hub.store.tables.rollouts import Rollout, RolloutMember, RolloutNote
-from cloud_hub.store.tables.trends import Trend, TrendBatch
+from cloud_hub.store.tables.trends import Trend, TrendBatch, TrendBucket, TrendKeep, TrendMark
 
 __all__ = [
     "Ack",
@@ -39,6 +39,9 @@ __all__ = [
     "RolloutNote",
     "Trend",
     "TrendBatch",
+    "TrendBucket",
+    "TrendKeep",
+    "TrendMark",
     "Want",
     "WantBundle",
 ]
