@@ -134,7 +134,17 @@ class Database:
     def revision(self) -> str | None:
         """The migration that the database is at, or None when it is empty."""
         with self.engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            return self.revision_of(connection)
+
+    @staticmethod
+    def revision_of(connection: Connection) -> str | None:
+        """The same, as this connection sees it."""
+        return MigrationContext.configure(connection).get_current_revision()
+
+    @staticmethod
+    def known_revisions() -> set[str]:
+        """Every migration of this release."""
+        return {s.revision for s in ScriptDirectory.from_config(migration_config()).walk_revisions()}
 
     def migrate(self) -> None:
         """Bring the tables up to this release, all in one transaction; processes that start together take turns.
@@ -149,7 +159,7 @@ class Database:
             raise SettingsError(f"database {self.engine.url!r}: {error.orig}") from error
         if current == script.get_current_head():
             return
-        if current is not None and current not in {s.revision for s in script.walk_revisions()}:
+        if current is not None and current not in self.known_revisions():
             raise SettingsError(f"database {self.engine.url!r}: made by a newer release (revision {current})")
         with self.engine.execution_options(write="alone").begin() as connection:
             if connection.dialect.name == "postgresql":

@@ -11,6 +11,6 @@ INSERT INTO want_bundles (gateway, seq, slot, sha256) VALUES ('gw-1', 1, 's', 'a
 INSERT INTO acks (gateway_id, seq, slot, phase, time_s, received_s) VALUES ('gw-1', 1, 's', 'seen', 1.0, 1.0);
 INSERT INTO alarms (gateway_id, alarm, machine_id, point, slot, bundle_sha256, bundle_version, verdict, status, raised_s, updated_s, score, peak, summary, newest_key, diagnosis_key) VALUES ('gw-1', 'a1', 'P-101', 'de', 's', 'abababababababababababababababababababababababababababababababab', '1', 'alarm', 'raised', 1.0, 1.0, 1.5, 1.5, 'text', 'k', '');
 INSERT INTO alarm_events (gateway_id, boot_id, seq, alarm, kind, verdict, time_s, received_s, score, peak) VALUES ('gw-1', '00000000000000aa', 1, 'a1', 'raised', 'alarm', 1.0, 1.0, 1.5, 1.5);
-INSERT INTO alarm_evidence (event_id, bundle_sha256, rate_hz, axes, units, samples, shift, raw_score, raw_limit, "window") VALUES (1, 'abababababababababababababababababababababababababababababababab', 1000.0, '["x"]', 'm/s2', 1, '', 1.0, 1.0, 'abcd');
+INSERT INTO alarm_evidence (event_id, bundle_sha256, rate_hz, axes, units, samples, shift, raw_score, raw_limit, "window") VALUES (1, 'abababababababababababababababababababababababababababababababab', 1000.0, '["x"]', 'm/s2', 1, :BYTES:, 1.0, 1.0, :BYTES:);
 INSERT INTO captures (id, gateway_id, machine_id, point, rate_hz, axes, units, total, received, samples, first_s) VALUES ('c', 'gw-1', 'P-101', 'de', 1000.0, '["x"]', 'm/s2', 1, 1, 1, 1.0);
 INSERT INTO capture_chunks (capture_id, "index", time_s, gap, samples) VALUES ('c', 0, 1.0, false, 1)

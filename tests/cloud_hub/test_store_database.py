@@ -20,6 +20,7 @@ from cloud_hub.settings import load_settings
 from cloud_hub.store.database import Database, insert_new, migration_config, open_database, upsert
 from cloud_hub.store.tables import AuditEntry, Base, Bundle, Machine, Rollout, Want
 from cloud_hub.store.trend_buckets import fold_rows
+from tests.cloud_hub.first_release import fill_first_release
 from tests.simulators.postgres import Postgres
 
 HEAD = ScriptDirectory.from_config(migration_config()).get_current_head()
@@ -59,8 +60,7 @@ def test_every_migration_keeps_the_data_that_is_there(empty_url: str) -> None:
 
         upgrade(revisions[0])
         with database.engine.execution_options(write="alone").begin() as connection:
-            for statement in Path(__file__).with_name("first_release.sql").read_text().split(";\n"):
-                connection.exec_driver_sql(statement)
+            fill_first_release(connection)
             tables = inspect(connection).get_table_names()
             before = {name: _content(connection, name) for name in tables if name != "alembic_version"}
         assert all(len(rows) == 1 for rows in before.values()), before
