@@ -50,6 +50,19 @@ class Settings(BaseSettings):
     timestamp_days: float = Field(7, gt=0, le=365)
     snapshot_days: float = Field(30, gt=0, le=3650)
     targets_days: float = Field(365, gt=0, le=3650)
+    ingest_workers: int = Field(1, ge=1, le=16)  # threads with a broker session each, which share the shards
+    # How many days what gateways sent is kept: trends as they came, in buckets of 5 minutes and of an hour, ...
+    keep_trends_days: float = Field(14, ge=1)
+    keep_trends_5min_days: float = Field(90, ge=1)
+    keep_trends_hour_days: float = Field(1825, ge=1)
+    keep_health_days: float = Field(30, ge=1)
+    keep_acks_days: float = Field(365, ge=7)
+    keep_evidence_days: float = Field(365, ge=1)  # raw windows; the alarms and their numbers stay
+    keep_events_days: float = Field(1825, ge=7)  # the alarms that they made stay
+    keep_captures_days: float = Field(0, ge=0)  # 0: for ever
+    # By which a trend batch that comes again is known. A gateway that sends one again after more days than this would
+    # have it stored twice.
+    keep_seen_days: float = Field(180, ge=30)
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=0, le=65535)
     public_url: str = Field("", pattern=r"^(https?://[^/?#\s]+)?\z")  # where people find the hub: of a TLS proxy

@@ -25,11 +25,12 @@ from cloud_hub.errors import HubError, LinkError
 from cloud_hub.identity.service import IdentityService
 from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
 from cloud_hub.ingest.status import StatusView
-from cloud_hub.ingest.worker import IngestWorker
+from cloud_hub.ingest.worker import IngestWorker, settle_collector
 from cloud_hub.live.feed import Feed
 from cloud_hub.services import alarms
 from cloud_hub.services.accounts import administrator_link
 from cloud_hub.services.concerns import Concerns
+from cloud_hub.services.retention import Retention
 from cloud_hub.services.sign_in import Door
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
@@ -40,6 +41,7 @@ _log = logging.getLogger(__name__)
 _RETRY_S = 2.0
 _ROLLOUT_RETRY_S = 10.0
 _SHELF_PERIOD_S = 5.0
+_AGEING_S = 60.0
 _POLL_S = 0.05
 
 
@@ -94,6 +96,7 @@ class Hub:
             on_evidence=self._rescoring.wake if self._rescoring is not None else lambda: None,
             on_failure=self.stop,
         )
+        self._retention = Retention(self._database, settings, now_s, stopped=self._stop.is_set)
         self._identity = identity(self._database) if identity is not None else None
         self._now_s = now_s
         self._door = Door(settings.account_limits)
@@ -132,7 +135,7 @@ class Hub:
     def run(self, ready_file: Path | None = None, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGINT, SIGTERM or `stop`. Call it in the main thread.
 
-        Raises: HubError: ingest or rollouts failed; the log has the fault.
+        Raises: HubError: ingest, rollouts or ageing failed; the log has the fault.
         """
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
@@ -142,8 +145,10 @@ class Hub:
             threading.Thread(target=self._connect, name="connect", daemon=True),
             threading.Thread(target=self._announce, args=(ready_file, on_ready), name="ready", daemon=True),
             threading.Thread(target=self._roll_out, name="rollouts", daemon=True),
-            threading.Thread(target=self._let_shelves_expire, name="shelves", daemon=True),
+            threading.Thread(target=self._repeat, args=("shelves", _SHELF_PERIOD_S, self._shelves), daemon=True),
+            threading.Thread(target=self._repeat, args=("ageing", _AGEING_S, self._retention), daemon=True),
         ]
+        settle_collector()
         self._ingest.start()
         if self._rescoring is not None:
             self._rescoring.start()
@@ -160,7 +165,7 @@ class Hub:
             self._shut_down(threads)
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
-        for what, failure in (("ingest", self._ingest.failure), ("rollouts or shelves", self._failure)):
+        for what, failure in (("ingest", self._ingest.failure), ("periodic work", self._failure)):
             if failure is not None:
                 raise HubError(f"{what} failed: {failure!r}") from failure
 
@@ -225,15 +230,19 @@ class Hub:
                 return
             self._stop.wait(pause_s)
 
-    def _let_shelves_expire(self) -> None:
-        """Needs no broker: alarms come back by the hub's clock alone."""
-        while not self._stop.wait(_SHELF_PERIOD_S):
+    def _shelves(self) -> None:
+        """Alarms come back by the hub's clock alone."""
+        alarms.tick(self._database, self._now_s())
+
+    def _repeat(self, name: str, period_s: float, work: Callable[[], object]) -> None:
+        """What needs no broker. What the database does to us is tried again; a fault of ours ends the hub."""
+        while not self._stop.wait(period_s):
             try:
-                alarms.tick(self._database, self._now_s())
+                work()
             except HubError as error:
-                _log.error("shelves: %s; trying again in %g s", error, _SHELF_PERIOD_S)
+                _log.error("%s: %s; trying again in %g s", name, error, period_s)
             except Exception as error:  # noqa: BLE001 - told to whoever called `run`
-                _log.exception("shelves failed")
+                _log.exception("%s failed", name)
                 self._failure = error
                 self.stop()
                 return

@@ -379,6 +379,18 @@ class TrendView:
 
 
 @dataclass(frozen=True, slots=True)
+class TrendSeriesView:
+    """A point over a span of time, oldest first. `resolution_s`: length of each item, 0 for rows as they came. With
+    several gateways at one point each has items of its own.
+    """
+
+    machine: str
+    point: str
+    resolution_s: int
+    items: tuple[TrendView, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OutlookView:
     """Where a point's score is heading. `remaining_s`: median time from `time_s` until it reaches `limit`; with
     probability `coverage` it is between `low_s` and `high_s`. They are None unless the state is `rising`, and where

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import msgspec
-from sqlalchemy import Row, Table, bindparam, delete, select, tuple_, update
+from sqlalchemy import Row, Table, bindparam, delete, update
 from sqlalchemy.orm import Session
 
 from cloud_hub.store import alarm_places, alarm_standing
 from cloud_hub.store import tables as t
 from cloud_hub.store.capture_writer import Refused, store_chunks
-from cloud_hub.store.database import Database, insert_all, insert_new, upsert
+from cloud_hub.store.database import Database, insert_all, insert_new, rows_with, upsert
 from cloud_hub.store.episodes import Episode, advance, summary_of
 from models.contract.messages import Ack, AgentState, AlarmEvent, CaptureChunk, Diagnosis, TrendBatch
 
@@ -280,12 +280,10 @@ def _advance_alarms(session: Session, events: list[AlarmEvent], now_s: float) ->
     if not events:
         return
     rows: dict[tuple[str, str], Row[Any]] = {}
-    keys = sorted({(e.gateway, e.alarm) for e in events})
-    query = select(*(_table(t.Alarm).c[name] for name in (*_EPISODE_COLUMNS, *alarm_standing.COLUMNS)))
-    for start in range(0, len(keys), _KEYS_AT_ONCE):
-        some = keys[start : start + _KEYS_AT_ONCE]
-        for row in session.execute(query.where(tuple_(t.Alarm.gateway_id, t.Alarm.alarm).in_(some))):
-            rows[row.gateway_id, row.alarm] = row
+    keys = {(e.gateway, e.alarm) for e in events}
+    columns = (*_EPISODE_COLUMNS, *alarm_standing.COLUMNS)
+    for row in rows_with(session, _table(t.Alarm), columns, ("gateway_id", "alarm"), keys):
+        rows[row.gateway_id, row.alarm] = row
     episodes = {key: _episode_of(row) for key, row in rows.items()}
     for e in events:
         episodes[e.gateway, e.alarm] = advance(episodes.get((e.gateway, e.alarm)), e)
@@ -297,15 +295,14 @@ def _advance_alarms(session: Session, events: list[AlarmEvent], now_s: float) ->
         {"gateway_id": g, "alarm": a, **_alarm_values(e), **followed[g, a].values, "changed_s": now_s}
         for (g, a), e in episodes.items()
     ]
-    columns = values[0].keys() - {"gateway_id", "alarm"}
-    upsert(session, _table(t.Alarm), values, key=["gateway_id", "alarm"], update=sorted(columns))
+    changed = values[0].keys() - {"gateway_id", "alarm"}
+    upsert(session, _table(t.Alarm), values, key=["gateway_id", "alarm"], update=sorted(changed))
     moved = {key: of_alarm.steps for key, of_alarm in followed.items() if of_alarm.steps}
     for key, alarm in alarm_standing.find(session, moved).items():
         alarm_standing.note(session, alarm.id, moved[key], alarm_standing.HUB, now_s)
 
 
-_KEYS_AT_ONCE = 500
-_EPISODE_COLUMNS = ("gateway_id", "alarm", "machine_id", *(f.name for f in fields(Episode) if f.name != "machine"))
+_EPISODE_COLUMNS = ("gateway_id", "alarm", "machine_id", *(n for n in Episode.__struct_fields__ if n != "machine"))
 
 
 def _episode_of(row: Any) -> Episode:  # noqa: ANN401 - a row of `_EPISODE_COLUMNS`
@@ -329,7 +326,7 @@ def _episode_of(row: Any) -> Episode:  # noqa: ANN401 - a row of `_EPISODE_COLUM
 
 
 def _alarm_values(episode: Episode) -> dict[str, object]:
-    values = {f.name: getattr(episode, f.name) for f in fields(episode)}  # asdict would copy the diagnosis, deeply
+    values: dict[str, object] = msgspec.structs.asdict(episode)  # not deep: the diagnosis stays what it is
     values["machine_id"] = values.pop("machine")
     values["summary"] = summary_of(episode)
     return values

@@ -22,7 +22,7 @@ from cloud_hub.store.tables.hooks import Hook, HookCursor, HookDelivery, HookGat
 from cloud_hub.store.tables.identity import Certificate, EnrolToken
 from cloud_hub.store.tables.registry import Ack, Bundle, Want, WantBundle
 from cloud_hub.store.tables.rollouts import Rollout, RolloutMember, RolloutNote
-from cloud_hub.store.tables.trends import Trend, TrendBatch
+from cloud_hub.store.tables.trends import Trend, TrendBatch, TrendBucket, TrendKeep, TrendMark
 
 __all__ = [
     "Account",
@@ -60,6 +60,9 @@ __all__ = [
     "RolloutNote",
     "Trend",
     "TrendBatch",
+    "TrendBucket",
+    "TrendKeep",
+    "TrendMark",
     "Want",
     "WantBundle",
 ]

@@ -26,6 +26,7 @@ class Alarm(Base):
         Index(None, "raised_s", "id"),
         Index(None, "status", "raised_s", "id"),
         Index(None, "machine_id", "raised_s", "id"),
+        Index(None, "machine_id", "status"),
         Index(None, "gateway_id", "raised_s", "id"),
         Index(None, "open", "raised_s", "id"),
         Index(None, "state", "raised_s", "id"),
@@ -81,6 +82,7 @@ class AlarmEvent(Base):
             ["gateway_id", "alarm"], [Alarm.gateway_id, Alarm.alarm], deferrable=True, initially="DEFERRED"
         ),
         Index(None, "gateway_id", "alarm", "time_s"),
+        Index(None, "received_s"),
     )
 
     id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
