@@ -9,8 +9,10 @@ from cloud_hub.store.tables.alarms import Alarm, AlarmEvent, AlarmEvidence
 from cloud_hub.store.tables.audit import AuditEntry
 from cloud_hub.store.tables.base import Base, FreeText
 from cloud_hub.store.tables.captures import Capture, CaptureChunk
+from cloud_hub.store.tables.datasets import Dataset, DatasetSource, DatasetVersion, Label, Upload
 from cloud_hub.store.tables.fleet import Gateway, GatewaySite, GatewaySlot, Health, Machine, Point
 from cloud_hub.store.tables.identity import Certificate, EnrolToken
+from cloud_hub.store.tables.jobs import Candidate, TrainingJob
 from cloud_hub.store.tables.registry import Ack, Bundle, Want, WantBundle
 from cloud_hub.store.tables.rollouts import Rollout, RolloutMember, RolloutNote
 from cloud_hub.store.tables.trends import Trend, TrendBatch
@@ -23,22 +25,29 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Bundle",
+    "Candidate",
     "Capture",
     "CaptureChunk",
     "Certificate",
+    "Dataset",
+    "DatasetSource",
+    "DatasetVersion",
     "EnrolToken",
     "FreeText",
     "Gateway",
     "GatewaySite",
     "GatewaySlot",
     "Health",
+    "Label",
     "Machine",
     "Point",
     "Rollout",
     "RolloutMember",
     "RolloutNote",
+    "TrainingJob",
     "Trend",
     "TrendBatch",
+    "Upload",
     "Want",
     "WantBundle",
 ]
