@@ -12,3 +12,10 @@ HomeOption = Annotated[
 ]
 DEFAULT_HOME = Path("var/hub")
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")]
+
+
+def write_json(path: Path, result: object) -> None:
+    """Write a command's result, indented. Raises: OSError."""
+    import msgspec
+
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
