@@ -8,6 +8,7 @@ HubError                   never raised itself; `exit_code` is what the program 
 ├── NotFoundError          no such bundle, gateway, point or want: 1
 ├── PlanError              a rollout's plan cannot be read, or fits no gateway: 1
 ├── ConflictError          what is to be written contradicts what is there: 1
+│   └── StaleError         it was changed since whoever writes has read it
 ├── StoreError             the database did not take something: 1
 │   └── StoreUnavailableError   it is away, busy or full: trying again may help
 └── LinkError              the broker cannot be reached or did not take a message: 1
@@ -56,6 +57,10 @@ class PlanError(HubError):
 
 class ConflictError(HubError):
     """What is to be written contradicts what is there, for example because somebody else was faster."""
+
+
+class StaleError(ConflictError):
+    """What is to be changed is not what it was when it was read."""
 
 
 class StoreError(HubError):

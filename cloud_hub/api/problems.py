@@ -12,7 +12,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from cloud_hub.errors import ConflictError, HubError, NotFoundError, PlanError, StoreUnavailableError
+from cloud_hub.errors import (
+    ConflictError,
+    DataError,
+    GateError,
+    HubError,
+    NotFoundError,
+    PlanError,
+    StaleError,
+    StoreUnavailableError,
+)
 from cloud_hub.rollout.states import RolloutError
 from cloud_hub.store.paging import CursorError
 
@@ -40,7 +49,10 @@ class Problem(BaseModel):
 _HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
     (CursorError, HTTPStatus.BAD_REQUEST, "cursor"),
     (NotFoundError, HTTPStatus.NOT_FOUND, "not-found"),
+    (StaleError, HTTPStatus.PRECONDITION_FAILED, "stale"),
     (ConflictError, HTTPStatus.CONFLICT, "conflict"),
+    (GateError, HTTPStatus.CONFLICT, "gate"),
+    (DataError, HTTPStatus.UNPROCESSABLE_ENTITY, "data"),
     (RolloutError, HTTPStatus.CONFLICT, "rollout-state"),
     (PlanError, HTTPStatus.UNPROCESSABLE_ENTITY, "plan"),
     (StoreUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable"),
