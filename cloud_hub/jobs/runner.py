@@ -151,8 +151,8 @@ class JobRunner:
         code = running.process.poll()
         told = running.process.read_progress()
         if code is not None:
+            self._bring_in(job, running, code)  # should the database be away, it is brought in the next time
             del self._running[job]
-            self._bring_in(job, running, code)
             return
         with self._database.write() as session:
             if told is not None:
@@ -197,7 +197,7 @@ class JobRunner:
             bundle.sha256, manifest.slot, manifest.version, manifest.family, bundle.length, bundle.manifest_json
         )
         with self._database.write() as session:
-            changes = {"exit_code": 0, "summary": summary, "stage": "done", "share": 1.0}
+            changes: dict[str, Any] = {"exit_code": 0, "summary": summary, "stage": "done", "share": 1.0}
             if store.state_of(session, job) is JobState.RUNNING:
                 changes["sha256"] = bundle.sha256
                 store.add_candidate(session, job, new, self._now_s())
