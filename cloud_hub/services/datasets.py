@@ -280,7 +280,7 @@ def _of(item: Item, capture: str) -> Item:
 
 
 def _source(session: Session, item: Item, test_share: float) -> NewSource:
-    """One file with the parts of it that fit its role. `sha256` of a capture is found later, outside the transaction."""
+    """One file with the parts of it that fit its role. A capture's digest is found later, outside the transaction."""
     if item.kind == "upload":
         row = store.upload_of(session, item.ref)
         first, last = round(item.start * row.rows), round(item.end * row.rows)
@@ -295,8 +295,8 @@ def _source(session: Session, item: Item, test_share: float) -> NewSource:
     if not stretches:
         what = item.fault or item.role
         raise DataError(
-            f"capture {span.id} of {span.machine}/{span.point}: no part of it is {what}: its labels say otherwise, or it "
-            "lies outside of the span"
+            f"capture {span.id} of {span.machine}/{span.point}: no part of it is {what}: its labels say otherwise, or "
+            "it lies outside of the span"
         )
     return _cut(item, stretches, span.samples, span.rate_hz, test_share, f"{span.id}.npz", "")
 

@@ -1,4 +1,4 @@
-"""Starting and cancelling trainings. All of it only writes the database; a running hub carries it out within a second."""
+"""Starting and cancelling trainings. It only writes the database; a running hub carries it out within a second."""
 
 from __future__ import annotations
 

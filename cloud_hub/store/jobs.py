@@ -158,6 +158,13 @@ def add_candidate(session: Session, job: str, new: NewCandidate, now_s: float) -
         )  # fmt: skip
 
 
+def mark_published(session: Session, sha256: str, by: str, now_s: float) -> None:
+    """Note that a candidate, if it is one, was published."""
+    row = session.get(t.Candidate, sha256)
+    if row is not None and row.published_s is None:
+        row.published_s, row.published_by = now_s, by[:200]
+
+
 def job_view(row: t.TrainingJob) -> JobView:
     """A row for people."""
     names = (n for n in JobView.__dataclass_fields__ if n != "state")

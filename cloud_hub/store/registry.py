@@ -43,28 +43,7 @@ class SqlRegistry:
         Raises: ConflictError: its slot and version already name another bundle.
         """
         with self._database.write() as session:
-            if session.get(t.Bundle, record.sha256) is not None:
-                return
-            other = session.scalar(
-                select(t.Bundle.sha256).where(t.Bundle.slot == record.slot, t.Bundle.version == record.version)
-            )
-            if other is not None:
-                raise ConflictError(
-                    f"bundle {record.slot}/{record.version}: already published as {other}, got {record.sha256}; "
-                    "a version names one bundle for ever"
-                )
-            session.add(
-                t.Bundle(
-                    sha256=record.sha256,
-                    slot=record.slot,
-                    version=record.version,
-                    family=record.family,
-                    target=record.target,
-                    length=record.length,
-                    created_s=record.created_s,
-                    manifest_json=record.manifest_json,
-                )
-            )
+            insert_bundle(session, record)
 
     def find_bundle(self, reference: str) -> BundleRecord:
         """A bundle by digest, by a prefix of it that is unique (at least 6 digits), or by "slot/version".
@@ -113,6 +92,32 @@ class SqlRegistry:
                 if session.get(t.Bundle, sha256) is None:
                     raise NotFoundError(f"want for {record.gateway}, slot {slot}: no bundle {sha256} was published")
             insert_wants(session, [record])
+
+
+def insert_bundle(session: Session, record: BundleRecord) -> None:
+    """See `SqlRegistry.add_bundle`."""
+    if session.get(t.Bundle, record.sha256) is not None:
+        return
+    other = session.scalar(
+        select(t.Bundle.sha256).where(t.Bundle.slot == record.slot, t.Bundle.version == record.version)
+    )
+    if other is not None:
+        raise ConflictError(
+            f"bundle {record.slot}/{record.version}: already published as {other}, got {record.sha256}; "
+            "a version names one bundle for ever"
+        )
+    session.add(
+        t.Bundle(
+            sha256=record.sha256,
+            slot=record.slot,
+            version=record.version,
+            family=record.family,
+            target=record.target,
+            length=record.length,
+            created_s=record.created_s,
+            manifest_json=record.manifest_json,
+        )
+    )
 
 
 def insert_wants(session: Session, records: Sequence[WantRecord]) -> None:
