@@ -7,13 +7,20 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud_hub.api import pages, problems
+from cloud_hub.api import problems
 from cloud_hub.api.context import HubContext
+from cloud_hub.api.pages import errors, overview, reference, rendering, static
 from cloud_hub.api.routes import enrolment, fleet, history, rollouts, system
 
 PREFIX = "/api/v1"
 _HEADERS = [
-    (b"content-security-policy", b"default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        (
+            b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+            b"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        ),
+    ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
@@ -34,10 +41,11 @@ def create_app(context: HubContext) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
-    problems.install(app)
+    problems.install(app, page=errors.page, wants_page=errors.wants_page)
     for routes in (enrolment, fleet, history, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
-    app.include_router(pages.router)
+    for page in (overview, reference, rendering, static):
+        app.include_router(page.router)
     app.add_middleware(_SecurityHeaders)
     return app
 

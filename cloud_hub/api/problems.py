@@ -1,7 +1,10 @@
-"""Every error is an RFC 9457 problem, `application/problem+json`: the hub's own, validation, 404, 405 and faults."""
+"""Every error is an RFC 9457 problem, `application/problem+json`: the hub's own, validation, 404, 405 and faults.
+Where a browser asks for a page, it is a page that says the same.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from cloud_hub.errors import (
     ConflictError,
@@ -60,8 +64,16 @@ _HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
 _ERROR_STATUS_FROM = 400
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem, and say so in its OpenAPI document."""
+PageOf = Callable[[Request, HTTPStatus, str, dict[str, str] | None], Response]
+
+
+def install(
+    app: FastAPI, *, page: PageOf | None = None, wants_page: Callable[[Request], bool] = lambda _request: False
+) -> None:
+    """Make every error of `app` a problem, and say so in its OpenAPI document. `page`: draws the one for people
+    (status, text, headers), for requests that `wants_page` tells apart.
+    """
+    app.state.error_page = (page, wants_page)
     app.add_exception_handler(HubError, _hub_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -82,7 +94,11 @@ def _answer(
     kind: str | None = None,
     errors: list[FieldProblem] | None = None,
     headers: dict[str, str] | None = None,
-) -> JSONResponse:
+) -> Response:
+    page, wants_page = request.app.state.error_page
+    if page is not None and wants_page(request):
+        answer: Response = page(request, status, detail, headers)
+        return answer
     problem = Problem(
         type=f"urn:millwright:problem:{kind}" if kind is not None else "about:blank",
         title=status.phrase,
@@ -94,21 +110,21 @@ def _answer(
     return JSONResponse(problem.model_dump(), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
-async def _hub_error(request: Request, error: Exception) -> JSONResponse:
+async def _hub_error(request: Request, error: Exception) -> Response:
     for kind, status, word in _HUB_ERRORS:
         if isinstance(error, kind):
             return _answer(request, status, str(error), word)
     raise error
 
 
-async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     errors = [FieldProblem(where=".".join(map(str, e["loc"])), message=e["msg"]) for e in error.errors()]
     detail = "; ".join(f"{e.where}: {e.message}" for e in errors)
     return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, "validation", errors)
 
 
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     status = HTTPStatus(error.status_code)
     detail = error.detail
@@ -117,7 +133,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     return _answer(request, status, detail, headers=dict(error.headers) if error.headers else None)
 
 
-async def _fault(request: Request, _error: Exception) -> JSONResponse:
+async def _fault(request: Request, _error: Exception) -> Response:
     """What went wrong is in the hub's log; callers learn only that it was not their fault."""
     return _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in the hub; its log has the details", "fault")
 

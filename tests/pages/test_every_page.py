@@ -1,0 +1,18 @@
+"""Every page, at desk and phone width, in light and dark: nothing breaks, nothing overflows, axe finds nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.pages.conftest import Open
+from tests.pages.harness import DESKTOP, PHONE
+
+# Every page that needs no more than the plant. Add yours.
+PATHS = ["/", "/api"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("path", PATHS)
+def test_page(visit: Open, path: str, size: tuple[int, int], scheme: str) -> None:
+    visit(path, size, scheme=scheme)
