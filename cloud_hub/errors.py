@@ -8,7 +8,6 @@ HubError                   never raised itself; `exit_code` is what the program 
 ├── NotFoundError          no such bundle, gateway, point or want: 1
 ├── PlanError              a rollout's plan cannot be read, or fits no gateway: 1
 ├── ConflictError          what is to be written contradicts what is there: 1
-│   └── StaleError         it was changed since whoever writes has read it
 ├── StoreError             the database did not take something: 1
 │   └── StoreUnavailableError   it is away, busy or full: trying again may help
 └── LinkError              the broker cannot be reached or did not take a message: 1
@@ -60,7 +59,7 @@ class ConflictError(HubError):
 
 
 class StaleError(ConflictError):
-    """What is to be changed is not what it was when it was read."""
+    """Somebody else has changed it since the caller looked: it has another revision by now."""
 
 
 class StoreError(HubError):

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cloud_hub.api import problems
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.pages import errors, overview, reference, rendering, static
-from cloud_hub.api.routes import enrolment, fleet, history, rollouts, system
+from cloud_hub.api.routes import datasets, enrolment, fleet, history, jobs, labels, models, rollouts, system, uploads
 
 PREFIX = "/api/v1"
 _HEADERS = [
@@ -42,7 +42,7 @@ def create_app(context: HubContext) -> FastAPI:
     )
     app.state.context = context
     problems.install(app, page=errors.page, wants_page=errors.wants_page)
-    for routes in (enrolment, fleet, history, rollouts, system):
+    for routes in (datasets, enrolment, fleet, history, jobs, labels, models, rollouts, system, uploads):
         app.include_router(routes.router, prefix=PREFIX)
     for page in (overview, reference, rendering, static):
         app.include_router(page.router)
@@ -59,7 +59,8 @@ class _SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
+                own = {name for name, _ in message["headers"]}  # a report has a content policy of its own
+                message["headers"] = [*message["headers"], *(h for h in _HEADERS if h[0] not in own)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -9,7 +9,9 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Query, Request
 
+from cloud_hub.errors import ConflictError
 from cloud_hub.ingest.status import StatusView
+from cloud_hub.services.workshop import Workshop
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Paging
 from models.contract.ids import ID_PATTERN
@@ -44,6 +46,7 @@ class HubContext:
     ingest: Callable[[], StatusView]
     connected: Callable[[], bool]
     enrol: Callable[[bytes, str], EnrolAnswer | None] | None = None
+    workshop: Workshop | None = None
 
 
 def _context(request: Request) -> HubContext:
@@ -53,6 +56,15 @@ def _context(request: Request) -> HubContext:
 
 
 ContextDep = Annotated[HubContext, Depends(_context)]
+
+
+def _workshop(context: ContextDep) -> Workshop:
+    if context.workshop is None:
+        raise ConflictError("this hub only watches: it keeps no files and trains nothing")
+    return context.workshop
+
+
+WorkshopDep = Annotated[Workshop, Depends(_workshop)]
 
 
 def _session(context: ContextDep) -> Iterator[Session]:

@@ -63,6 +63,7 @@ def serve(
         periodic=_periodic(settings, repository) if repository is not None else None,
         rollouts=(lambda database: RolloutService(database, repository)) if repository is not None else None,
         identity=desk,
+        repository=repository,
     )
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
     blocks = BlockService(settings)

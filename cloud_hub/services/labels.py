@@ -70,7 +70,7 @@ def change(
     database: Database,
     principal: Principal,
     label: int,
-    revision: int,
+    revision: int | None,
     saying: Saying,
     *,
     now_s: float,
@@ -91,7 +91,13 @@ def change(
 
 
 def remove(
-    database: Database, principal: Principal, label: int, revision: int, *, now_s: float, request_id: str | None = None
+    database: Database,
+    principal: Principal,
+    label: int,
+    revision: int | None,
+    *,
+    now_s: float,
+    request_id: str | None = None,
 ) -> None:
     """Take a label away; data sets that were made with it stay as they are. Raises: NotFoundError, StaleError."""
     with database.write() as session:

@@ -24,9 +24,14 @@ from cloud_hub.identity.service import IdentityService
 from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.ingest.worker import IngestWorker
+from cloud_hub.jobs.places import Places
+from cloud_hub.jobs.runner import JobRunner
+from cloud_hub.services.models import Publisher
+from cloud_hub.services.workshop import Workshop
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
 from cloud_hub.transport import Link
+from cloud_hub.trust.repository import Repository
 from models.contract.topics import up_filters
 
 _log = logging.getLogger(__name__)
@@ -36,7 +41,7 @@ _POLL_S = 0.05
 
 
 class Hub:
-    """One hub process. `periodic` is called with the link every `period_s` while the broker is there; so is what
+    """One hub process. `repository`: what bundles are signed with; None: this hub publishes nothing. `periodic` is called with the link every `period_s` while the broker is there; so is what
     `rollouts` makes of the database, every `rollout_period_s`, in a thread of its own.
     """
 
@@ -51,6 +56,7 @@ class Hub:
         identity: Callable[[Database], IdentityService] | None = None,
         rollouts: Callable[[Database], Callable[[Link], None]] | None = None,
         rollout_period_s: float = 2.0,
+        repository: Repository | None = None,
     ) -> None:
         """Raises: SettingsError: the database cannot be used, or the address is taken."""
         self._stop = threading.Event()
@@ -73,6 +79,8 @@ class Hub:
             on_failure=self.stop,
         )
         self._identity = identity(self._database) if identity is not None else None
+        self._jobs = JobRunner(self._database, settings, now_s, on_failure=self.stop)
+        publish = Publisher(settings, self._database, repository, self._link) if repository is not None else None
         context = HubContext(
             database=self._database,
             captures_dir=settings.captures_dir,
@@ -81,6 +89,7 @@ class Hub:
             ingest=self._ingest_view,
             connected=lambda: self._link.connected,
             enrol=self._identity.enrol if self._identity is not None else None,
+            workshop=Workshop(Places.of(settings), self._jobs.wake, publish, settings.training_jobs),
         )
         self._server = ApiServer(create_app(context), settings.api_host, settings.api_port)
 
@@ -108,6 +117,7 @@ class Hub:
             self._rescoring.start()
         if self._identity is not None:
             self._identity.start()
+        self._jobs.start()
         for thread in threads:
             thread.start()
         try:
@@ -117,7 +127,11 @@ class Hub:
             self._shut_down(threads)
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
-        for what, failure in (("ingest", self._ingest.failure), ("rollouts", self._failure)):
+        for what, failure in (
+            ("ingest", self._ingest.failure),
+            ("rollouts", self._failure),
+            ("training jobs", self._jobs.failure),
+        ):
             if failure is not None:
                 raise HubError(f"{what} failed: {failure!r}") from failure
 
@@ -135,6 +149,7 @@ class Hub:
             self._rescoring.stop()
         if self._identity is not None:
             self._identity.stop()
+        self._jobs.stop()
         self._link.close()
         self._database.close()
 

@@ -108,7 +108,7 @@ def add_label(
 def change_label(
     session: Session,
     label: int,
-    revision: int,
+    revision: int | None,
     *,
     verdict: Verdict,
     fault: str | None,
@@ -120,12 +120,12 @@ def change_label(
     row = _fresh(session, label, revision)
     before = label_view(row)
     row.verdict, row.fault, row.note = verdict, fault, note
-    row.said_by, row.said_s, row.revision = by[:200], now_s, revision + 1
+    row.said_by, row.said_s, row.revision = by[:200], now_s, row.revision + 1
     session.flush()
     return before, label_view(row)
 
 
-def remove_label(session: Session, label: int, revision: int) -> LabelView:
+def remove_label(session: Session, label: int, revision: int | None) -> LabelView:
     """Take it away. Returns: what it was. Raises: NotFoundError, StaleError."""
     row = _fresh(session, label, revision)
     before = label_view(row)
@@ -140,9 +140,9 @@ def _row(session: Session, label: int) -> t.Label:
     return row
 
 
-def _fresh(session: Session, label: int, revision: int) -> t.Label:
+def _fresh(session: Session, label: int, revision: int | None) -> t.Label:
     row = _row(session, label)
-    if row.revision != revision:
+    if revision is not None and row.revision != revision:
         raise StaleError(f"label {label}: expected revision {revision}, it is at {row.revision}: read it again")
     return row
 
