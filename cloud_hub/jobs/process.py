@@ -14,6 +14,7 @@ from typing import IO
 
 import msgspec
 
+PROGRAM = (sys.executable, "-m", "cloud_hub")
 _HEAD_BYTES, _TAIL_BYTES = 512 * 2**10, 128 * 2**10
 
 
@@ -27,16 +28,16 @@ class Told(msgspec.Struct):
 
 
 class TrainingProcess:
-    """Starts `cloud-hub` with these words. `identity` names the process for a hub that comes back after a crash."""
+    """Starts a command line that tells its progress in `folder`. `identity` names the process for a hub that comes back after a crash."""
 
-    def __init__(self, words: Sequence[str], folder: Path, nice: int) -> None:
+    def __init__(self, command: Sequence[str], folder: Path, nice: int) -> None:
         """Raises: OSError: no process can be started."""
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
         self._progress = folder / "progress.jsonl"
         self._offset = 0
         self.ended: Told | None = None
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "cloud_hub", *words],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -10,7 +10,7 @@ import platform
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import msgspec
 from cloud_hub.errors import ConflictError, DataError, HubError
 from cloud_hub.jobs.command import lay_out, order_of, train_arguments
 from cloud_hub.jobs.places import Places
-from cloud_hub.jobs.process import TrainingProcess, end_orphan, last_line
+from cloud_hub.jobs.process import PROGRAM, TrainingProcess, end_orphan, last_line
 from cloud_hub.jobs.states import JobEvent, JobState
 from cloud_hub.settings import Settings
 from cloud_hub.store import jobs as store
@@ -49,7 +49,9 @@ class _Running:
 
 
 class JobRunner:
-    """`start` it, `wake` it when something was queued or cancelled, `stop` it. `failure`: a fault that ended it."""
+    """`start` it, `wake` it when something was queued or cancelled, `stop` it. `failure`: a fault that ended it.
+    `program`: what trains, when it is not this hub's own command line.
+    """
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class JobRunner:
         settings: Settings,
         now_s: Callable[[], float] = time.time,
         on_failure: Callable[[], None] = lambda: None,
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         self.failure: Exception | None = None
         self.name = f"{platform.node()}:{settings.home}"[:200]
@@ -65,6 +68,7 @@ class JobRunner:
         self._most, self._nice, self._hours = settings.training_jobs, settings.training_nice, settings.training_hours
         self._now_s = now_s
         self._on_failure = on_failure
+        self._program = program
         self._running: dict[str, _Running] = {}
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -121,7 +125,10 @@ class JobRunner:
         """Bring in what has ended, begin what waits. Raises: HubError."""
         for job, running in list(self._running.items()):
             self._watch(job, running)
-        while not self._stop.is_set():
+        while len(self._running) < self._most and not self._stop.is_set():
+            with self._database.read() as session:  # most of the time there is nothing, and nobody has to wait for us
+                if not store.is_waiting(session):
+                    return
             with self._database.write() as session:
                 taken = store.take_next(session, self.name, self._most, self._now_s())
             if taken is None:
@@ -137,7 +144,7 @@ class JobRunner:
                 detail = get_version(session, job.dataset, job.version)
             links = lay_out(detail, self._places, folder / "data")
             words = train_arguments(order_of(job.asked), detail, links, folder)
-            process = TrainingProcess(words, folder, self._nice)
+            process = TrainingProcess([*self._program, *words], folder, self._nice)
         except (ConflictError, DataError, OSError) as error:
             self._end(job.id, JobEvent.FAIL, reason=str(error))
             return
@@ -154,10 +161,11 @@ class JobRunner:
             self._bring_in(job, running, code)  # should the database be away, it is brought in the next time
             del self._running[job]
             return
-        with self._database.write() as session:
-            if told is not None:
+        if told is not None:
+            with self._database.write() as session:
                 state = store.tell(session, job, told.what[:200], min(1.0, max(0.0, told.share)))
-            else:
+        else:
+            with self._database.read() as session:
                 state = store.state_of(session, job)
         late = time.monotonic() >= running.ends_s
         if state is JobState.CANCELLING or late:

@@ -41,8 +41,9 @@ _POLL_S = 0.05
 
 
 class Hub:
-    """One hub process. `repository`: what bundles are signed with; None: this hub publishes nothing. `periodic` is called with the link every `period_s` while the broker is there; so is what
-    `rollouts` makes of the database, every `rollout_period_s`, in a thread of its own.
+    """One hub process. `periodic` is called with the link every `period_s` while the broker is there; so is what
+    `rollouts` makes of the database, every `rollout_period_s`, in a thread of its own. `repository`: what bundles are
+    signed with; without one this hub publishes none.
     """
 
     def __init__(

@@ -126,6 +126,12 @@ def take_next(session: Session, runner: str, most: int, now_s: float) -> JobView
     return None if found is None else move(session, found, JobEvent.START, now_s, runner=runner)[1]
 
 
+def is_waiting(session: Session) -> bool:
+    """Whether any job waits to begin."""
+    j = t.TrainingJob
+    return session.scalar(select(j.id).where(j.state == JobState.QUEUED.value).limit(1)) is not None
+
+
 def begun_by(session: Session, runner: str) -> list[tuple[JobView, str | None]]:
     """Jobs that this runner has begun and not ended, each with its process."""
     j = t.TrainingJob
