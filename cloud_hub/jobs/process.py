@@ -28,7 +28,9 @@ class Told(msgspec.Struct):
 
 
 class TrainingProcess:
-    """Starts a command line that tells its progress in `folder`. `identity` names the process for a hub that comes back after a crash."""
+    """Starts a command line that tells its progress in `folder`. `identity` names its process for a hub that comes
+    back after a crash.
+    """
 
     def __init__(self, command: Sequence[str], folder: Path, nice: int) -> None:
         """Raises: OSError: no process can be started."""
