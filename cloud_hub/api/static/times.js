@@ -8,6 +8,8 @@ const FORMATS = {
   // Ticks of charts.
   "tick-time": { hour: "2-digit", minute: "2-digit" },
   "tick-date": { month: "short", day: "numeric" },
+  "tick-month": { month: "short", year: "numeric" },
+  "tick-date-hour": { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" },
   "tick-second": { hour: "2-digit", minute: "2-digit", second: "2-digit" },
 };
 const AGO_EVERY_MS = 15_000;
@@ -36,11 +38,20 @@ export function localise(root) {
     const whole = `${formatter("datetime").format(when)} ${zone(when)}`;
     if (how === "ago") element.title = whole;
     else {
-      element.textContent = formatter(how).format(when);
+      element.textContent = formatter(element.dataset.utc ? tickKind(how, when) : how).format(when);
       if (!element.dataset.utc) element.title = `${whole} · ${when.toISOString().slice(0, 19)}Z`;
     }
   }
   for (const element of root.querySelectorAll("[data-zone]")) element.textContent = zone(new Date());
+}
+
+/** Ticks stand at round UTC times: what is midnight there need not be it here, and a date alone would mislead. */
+function tickKind(how, when) {
+  const midnight = when.getHours() === 0 && when.getMinutes() === 0;
+  if (how === "tick-midnight") return midnight ? "tick-date" : "tick-time";
+  if (how === "tick-time" && midnight) return "tick-date";
+  if (how === "tick-date" && !midnight) return "tick-date-hour";
+  return how;
 }
 
 function zone(when) {
