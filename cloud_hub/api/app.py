@@ -8,8 +8,10 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_hub.api import problems
+from cloud_hub.api.access import routes_of
+from cloud_hub.api.auth import Recognise
 from cloud_hub.api.context import HubContext
-from cloud_hub.api.pages import errors, overview, reference, rendering, static
+from cloud_hub.api.pages import errors, overview, reference, rendering, sign_in, static
 from cloud_hub.api.routes import datasets, enrolment, fleet, history, jobs, labels, models, rollouts, system, uploads
 
 PREFIX = "/api/v1"
@@ -24,10 +26,11 @@ _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
+_PRIVATE = (b"cache-control", b"no-store")
 
 
 def create_app(context: HubContext) -> FastAPI:
-    """The application. FastAPI's own documentation pages load scripts from elsewhere, so there are none of them: `/api`
+    """The application. Raises: RuntimeError: one of its routes is neither guarded nor public. FastAPI's own documentation pages load scripts from elsewhere, so there are none of them: `/api`
     lists the routes, `/api/v1/openapi.json` describes them.
     """
     app = FastAPI(
@@ -44,14 +47,16 @@ def create_app(context: HubContext) -> FastAPI:
     problems.install(app, page=errors.page, wants_page=errors.wants_page)
     for routes in (datasets, enrolment, fleet, history, jobs, labels, models, rollouts, system, uploads):
         app.include_router(routes.router, prefix=PREFIX)
-    for page in (overview, reference, rendering, static):
+    for page in (overview, reference, rendering, sign_in, static):
         app.include_router(page.router)
+    routes_of(app)  # every one of them has an owner, or there is no application
+    app.add_middleware(Recognise, context=context)
     app.add_middleware(_SecurityHeaders)
     return app
 
 
 class _SecurityHeaders:
-    """Nothing from elsewhere, no framing, no guessing of types."""
+    """Nothing from elsewhere, no framing, no guessing of types; kept nowhere unless a route says so."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -60,7 +65,8 @@ class _SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 own = {name for name, _ in message["headers"]}  # a report has a content policy of its own
-                message["headers"] = [*message["headers"], *(h for h in _HEADERS if h[0] not in own)]
+                more = (header for header in (*_HEADERS, _PRIVATE) if header[0] not in own)
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -11,6 +11,7 @@ from fastapi import Depends, Query, Request
 
 from cloud_hub.errors import ConflictError
 from cloud_hub.ingest.status import StatusView
+from cloud_hub.services.sign_in import Door
 from cloud_hub.services.workshop import Workshop
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Paging
@@ -37,6 +38,7 @@ class EnrolAnswer(Protocol):
 class HubContext:
     """The parts of the hub that the API shows. `connected`: whether the broker is there. `enrol`: the registration desk
     (request, caller); None from it when there are too many, None for it when this hub has no certificate authority.
+    `public_url`: what people type to come here, when that is not where it listens: the name of a TLS proxy.
     """
 
     database: Database
@@ -46,6 +48,8 @@ class HubContext:
     ingest: Callable[[], StatusView]
     connected: Callable[[], bool]
     enrol: Callable[[bytes, str], EnrolAnswer | None] | None = None
+    door: Door = field(default_factory=Door)
+    public_url: str = ""
     workshop: Workshop | None = None
 
 

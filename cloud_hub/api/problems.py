@@ -4,6 +4,7 @@ Where a browser asks for a page, it is a page that says the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +17,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from cloud_hub.accounts.errors import AccountError, MayNotError, SignInError, TooManyTriesError
+from cloud_hub.api.access import describe_access
 from cloud_hub.errors import (
     ConflictError,
     DataError,
@@ -52,6 +55,10 @@ class Problem(BaseModel):
 
 _HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
     (CursorError, HTTPStatus.BAD_REQUEST, "cursor"),
+    (TooManyTriesError, HTTPStatus.TOO_MANY_REQUESTS, "too-many-tries"),
+    (SignInError, HTTPStatus.UNAUTHORIZED, "sign-in"),
+    (MayNotError, HTTPStatus.FORBIDDEN, "may-not"),
+    (AccountError, HTTPStatus.UNPROCESSABLE_ENTITY, "account"),
     (NotFoundError, HTTPStatus.NOT_FOUND, "not-found"),
     (StaleError, HTTPStatus.PRECONDITION_FAILED, "stale"),
     (ConflictError, HTTPStatus.CONFLICT, "conflict"),
@@ -87,7 +94,7 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     return {int(s): {"model": Problem, "description": s.phrase} for s in sorted(named)}
 
 
-def _answer(
+def answer(
     request: Request,
     status: HTTPStatus,
     detail: str,
@@ -95,10 +102,11 @@ def _answer(
     errors: list[FieldProblem] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
+    """A problem, or its page. Args: kind: a stable word for `type`."""
     page, wants_page = request.app.state.error_page
     if page is not None and wants_page(request):
-        answer: Response = page(request, status, detail, headers)
-        return answer
+        drawn: Response = page(request, status, detail, headers)
+        return drawn
     problem = Problem(
         type=f"urn:millwright:problem:{kind}" if kind is not None else "about:blank",
         title=status.phrase,
@@ -111,17 +119,29 @@ def _answer(
 
 
 async def _hub_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HubError)  # noqa: S101 - registered for nothing else
+    return answer_to(request, error)
+
+
+def answer_to(request: Request, error: HubError) -> Response:
+    """The answer to an error of ours. Raises it when it is none that callers can bring about."""
     for kind, status, word in _HUB_ERRORS:
         if isinstance(error, kind):
-            return _answer(request, status, str(error), word)
+            return answer(request, status, str(error), word, headers=_headers_of(error))
     raise error
+
+
+def _headers_of(error: HubError) -> dict[str, str] | None:
+    if isinstance(error, TooManyTriesError):
+        return {"Retry-After": str(math.ceil(error.wait_s))}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, SignInError) else None
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     errors = [FieldProblem(where=".".join(map(str, e["loc"])), message=e["msg"]) for e in error.errors()]
     detail = "; ".join(f"{e.where}: {e.message}" for e in errors)
-    return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, "validation", errors)
+    return answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, "validation", errors)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -130,17 +150,18 @@ async def _http_error(request: Request, error: Exception) -> Response:
     detail = error.detail
     if detail == status.phrase:
         detail = f"{request.method} {request.url.path}: {status.phrase.lower()}"
-    return _answer(request, status, detail, headers=dict(error.headers) if error.headers else None)
+    return answer(request, status, detail, headers=dict(error.headers) if error.headers else None)
 
 
 async def _fault(request: Request, _error: Exception) -> Response:
     """What went wrong is in the hub's log; callers learn only that it was not their fault."""
-    return _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in the hub; its log has the details", "fault")
+    return answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in the hub; its log has the details", "fault")
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        describe_access(app, document)
         for path in document["paths"].values():
             for operation in path.values():
                 _mark_problems(operation["responses"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from cloud_hub.accounts.permissions import Principal, command_line
 
 HomeOption = Annotated[
     Path, typer.Option("--home", envvar="MILLWRIGHT_HOME", help="The hub's folder.", file_okay=False)
@@ -19,3 +22,8 @@ def write_json(path: Path, result: object) -> None:
     import msgspec
 
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+
+def caller(by: str | None = None) -> Principal:
+    """Who stands in the audit log for what this command does. `by`: a name given; else who is logged in."""
+    return command_line(by or getpass.getuser())

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cloud_hub.cli._common import caller
+
 if TYPE_CHECKING:
     from cloud_hub.delivery.registry import BundleRegistry
     from cloud_hub.settings import Settings
@@ -53,7 +55,7 @@ def open_registry(settings: Settings) -> Iterator[BundleRegistry]:
     """Open the database of bundles and wants; apart, because SQLAlchemy takes a second to import. Raises: HubError."""
     from cloud_hub.store.registry import SqlRegistry
 
-    with SqlRegistry(settings) as registry:
+    with SqlRegistry(settings, caller()) as registry:
         yield registry
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
+from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption, caller
 from cloud_hub.cli._parts import open_hub, seconds_of, write_result
 
 if TYPE_CHECKING:
@@ -79,8 +79,15 @@ def _deadline(expires: str) -> int:
 
 def _send(body: CommandBody, home: Path, json: Path | None) -> None:
     from cloud_hub.delivery.command import send_command
+    from cloud_hub.store.audit import record
+    from cloud_hub.store.database import open_database
 
     with open_hub(home) as hub:
         send_command(body, hub.repository, hub.link)
+        settings = hub.settings
+    with open_database(settings) as database, database.write() as session:
+        after = {"id": body.id, "kind": type(body).__name__.removesuffix("Command").lower()}
+        target = f"gateway:{body.gateway}"
+        record(session, caller(), "gateway.command", target, before=None, after=after, now_s=time.time())
     typer.echo(body.id)
     write_result(json, {"id": body.id, "gateway": body.gateway, "expires_s": body.expires_s})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
+from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption, caller
 from cloud_hub.cli._parts import write_result
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def token(
     folder.issuing_authority()  # without one a token would be of no use
     root = bytes.fromhex(fingerprint(load_certificate(folder.root)))
     now_s = time.time()
-    with SqlIdentities(settings) as store:
+    with SqlIdentities(settings, caller()) as store:
         text = new_token(store, root, gateway, now_s, hours * 3600).to_text()
     if out is not None:
         write_atomic(out, f"{text}\n".encode(), PRIVATE)
@@ -127,7 +127,7 @@ def revoke(
     from cloud_hub.transport import Link
 
     settings, folder = _open(home)
-    with SqlIdentities(settings) as store:
+    with SqlIdentities(settings, caller()) as store:
         rows = store.revoke(gateway, time.time(), why)
         refresh_crl(folder, store, settings.crl_days)
     for row in rows:

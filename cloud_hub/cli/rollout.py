@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
+from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption, caller
 from cloud_hub.cli.list import LimitOption, gather, plain, reading, show, styled, when
 from cloud_hub.errors import PlanError
 
@@ -67,7 +66,7 @@ def create(
         with database.read() as session:
             record = find_bundle(session, bundle)
         made = _plan(plan, record.slot, record.sha256, cohort or [], select)
-        rollout = ask.create(database, made, time.time(), by or getpass.getuser(), name)
+        rollout = ask.create(database, caller(by), made, time.time(), name=name)
         typer.echo(f"{rollout}: {record.slot}/{record.version}, {len(made.cohorts)} cohorts")
     _write(home, rollout, json)
 
@@ -167,7 +166,7 @@ def site(
             now = get_site(session, gateway)
         if time_zone is not None or label is not None:
             pairs = dict(text.partition("=")[::2] for text in label) if label is not None else now.labels
-            now = ask.set_site(database, gateway, time_zone or now.time_zone, pairs)
+            now = ask.set_site(database, caller(), gateway, time_zone or now.time_zone, pairs, time.time())
     labels = ", ".join(f"{k}={v}" if v else k for k, v in sorted(now.labels.items()))
     typer.echo(f"{gateway}: time zone {now.time_zone or 'not set'}; labels: {labels or 'none'}")
 
@@ -218,8 +217,7 @@ def _ask(
     from cloud_hub.services import ask
 
     with _database(home) as database:
-        who = by or getpass.getuser()
-        state = ask.ask(database, rollout, verb, time.time(), who, why=why, undo=undo, gateways=gateways)
+        state = ask.ask(database, caller(by), rollout, verb, time.time(), why=why, undo=undo, gateways=gateways)
     typer.echo(f"{rollout}: {state.rollout.status.value}")
 
 

@@ -10,14 +10,16 @@ from typing import Literal
 
 import msgspec
 
+from cloud_hub.accounts.permissions import Principal
 from cloud_hub.errors import PlanError
 from cloud_hub.rollout import machine
 from cloud_hub.rollout.cohorts import assign
 from cloud_hub.rollout.plan import Plan, check_zone, decode_plan, read_plan
 from cloud_hub.rollout.state import Outcome, State
-from cloud_hub.store.database import Database
+from cloud_hub.store import audit
+from cloud_hub.store.database import Database, Session
 from cloud_hub.store.registry import find_bundle
-from cloud_hub.store.rollout_queries import SiteView, put_site
+from cloud_hub.store.rollout_queries import SiteView, get_site, put_site
 from cloud_hub.store.rollouts import RolloutStore, Stored
 from models.contract.ids import check_id
 from models.errors import TopicError
@@ -27,7 +29,15 @@ VERBS: tuple[Verb, ...] = ("approve", "pause", "resume", "abort", "retry")
 _MAX_LABELS = 64
 
 
-def create(database: Database, plan: Plan, now_s: float, by: str, name: str | None = None) -> str:
+def create(
+    database: Database,
+    principal: Principal,
+    plan: Plan,
+    now_s: float,
+    *,
+    name: str | None = None,
+    request_id: str | None = None,
+) -> str:
     """Read a plan, settle who is in which cohort, and store the rollout.
 
     Returns: its id.
@@ -44,22 +54,35 @@ def create(database: Database, plan: Plan, now_s: float, by: str, name: str | No
     text = msgspec.json.encode(plan).decode()
     read = decode_plan(text, f"rollout {rollout}")  # what is stored is what was read
     cohort_of = assign(rollout, plan, store.sites(plan.slot))
-    store.create(machine.begin(rollout, read, cohort_of, now_s), text, plan.slot, plan.sha256, now_s, by)
+
+    def note(session: Session) -> None:
+        after = {"slot": plan.slot, "sha256": plan.sha256, "gateways": len(cohort_of)}
+        audit.record(
+            session, principal, "rollout.create", f"rollout:{rollout}",
+            before=None, after=after, now_s=now_s, request_id=request_id,
+        )  # fmt: skip
+
+    begun = machine.begin(rollout, read, cohort_of, now_s)
+    store.create(begun, text, plan.slot, plan.sha256, now_s, principal.name, note)
     return rollout
 
 
 def ask(
     database: Database,
+    principal: Principal,
     rollout: str,
     verb: Verb,
     now_s: float,
-    by: str,
     *,
     why: str = "",
     undo: bool = False,
     gateways: Iterable[str] | None = None,
+    request_id: str | None = None,
 ) -> State:
     """Do what somebody asks. Raises: NotFoundError; RolloutError: it has no place now; PlanError: not readable."""
+
+    by = principal.name
+    gateways = list(gateways) if gateways is not None else None
 
     def command(stored: Stored) -> Outcome:
         where = f"rollout {rollout}"
@@ -75,10 +98,28 @@ def ask(
             case "retry":
                 return machine.retry(stored.state, now_s, by, gateways)
 
-    return RolloutStore(database).act(rollout, command)
+    def note(session: Session, before: State, after: State) -> None:
+        asked = {"why": why, "undo": undo or None, "gateways": gateways}
+        audit.record(
+            session, principal, f"rollout.{verb}", f"rollout:{rollout}",
+            before={"status": before.rollout.status.value},
+            after={"status": after.rollout.status.value} | {k: v for k, v in asked.items() if v},
+            now_s=now_s, request_id=request_id,
+        )  # fmt: skip
+
+    return RolloutStore(database).act(rollout, command, note)
 
 
-def set_site(database: Database, gateway: str, time_zone: str | None, labels: dict[str, str]) -> SiteView:
+def set_site(
+    database: Database,
+    principal: Principal,
+    gateway: str,
+    time_zone: str | None,
+    labels: dict[str, str],
+    now_s: float,
+    *,
+    request_id: str | None = None,
+) -> SiteView:
     """Say where a gateway is. Raises: PlanError: not an id, a time zone, a label."""
     try:
         for what, name in (("gateway", gateway), *((f"gateway {gateway}, label", name) for name in labels)):
@@ -90,5 +131,12 @@ def set_site(database: Database, gateway: str, time_zone: str | None, labels: di
     if len(labels) > _MAX_LABELS:
         raise PlanError(f"gateway {gateway}: expected at most {_MAX_LABELS} labels, got {len(labels)}")
     site = SiteView(gateway, time_zone, dict(labels))
-    put_site(database, site)
+    with database.write() as session:
+        before = get_site(session, gateway)
+        put_site(session, site)
+        audit.record(
+            session, principal, "site.put", f"gateway:{gateway}",
+            before={"time_zone": before.time_zone, "labels": before.labels},
+            after={"time_zone": time_zone, "labels": site.labels}, now_s=now_s, request_id=request_id,
+        )  # fmt: skip
     return site

@@ -129,10 +129,11 @@ class _Audited(SqlRegistry):
 
     def add_bundle(self, record: BundleRecord) -> None:
         with self._database.write() as session:
-            insert_bundle(session, record)
+            if not insert_bundle(session, record):
+                return
             mark_published(session, record.sha256, self._principal.name, self._now_s)
             after = {"slot": record.slot, "version": record.version, "length": record.length}
             audit.record(
-                session, self._principal, "model.publish", f"model:{record.sha256}", before=None, after=after,
+                session, self._principal, "bundle.publish", f"bundle:{record.sha256}", before=None, after=after,
                 now_s=self._now_s, request_id=self._request_id,
             )  # fmt: skip

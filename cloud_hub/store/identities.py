@@ -8,8 +8,10 @@ from typing import Self
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from cloud_hub.accounts.permissions import Principal
 from cloud_hub.identity.records import CertificateRecord, EnrolError, TokenRecord
 from cloud_hub.settings import Settings
+from cloud_hub.store import audit
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database, open_database
 
@@ -23,8 +25,11 @@ class SqlIdentities:
     Whatever spends, checks and keeps does so in one transaction, so that a token is good once, however many ask.
     """
 
-    def __init__(self, source: Settings | Database) -> None:
-        """Raises: SettingsError: the database cannot be used."""
+    def __init__(self, source: Settings | Database, by: Principal | None = None) -> None:
+        """Args: by: who stands in the audit log for tokens and revocations. Raises: SettingsError: the database cannot be
+        used.
+        """
+        self._by = by
         self._database = source if isinstance(source, Database) else open_database(source)
 
     def __enter__(self) -> Self:
@@ -42,6 +47,11 @@ class SqlIdentities:
         with self._database.write() as session:
             _void_tokens(session, token.gateway, token.created_s)
             session.add(t.EnrolToken(**{name: getattr(token, name) for name in _TOKEN_FIELDS}))
+            if self._by is not None:
+                audit.record(
+                    session, self._by, "enrolment.create", f"gateway:{token.gateway}",
+                    before=None, after={"expires_s": token.expires_s}, now_s=token.created_s,
+                )  # fmt: skip
 
     def token(self, token_hash: str) -> TokenRecord | None:
         """See `IdentityStore`."""
@@ -108,7 +118,13 @@ class SqlIdentities:
         """See `IdentityStore`."""
         with self._database.write() as session:
             _void_tokens(session, gateway, now_s)
-            return [_record(row) for row in _revoke(session, gateway, now_s, why)]
+            rows = _revoke(session, gateway, now_s, why)
+            if self._by is not None:
+                audit.record(
+                    session, self._by, "gateway.revoke", f"gateway:{gateway}", before=None,
+                    after={"why": why, "serials": [row.serial for row in rows]}, now_s=now_s,
+                )  # fmt: skip
+            return [_record(row) for row in rows]
 
     def revoked(self, issuer_sha256: str, now_s: float) -> list[CertificateRecord]:
         """See `IdentityStore`."""

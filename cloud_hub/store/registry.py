@@ -10,10 +10,12 @@ from typing import Self, cast
 from sqlalchemy import Table, func, select
 from sqlalchemy.orm import Session
 
+from cloud_hub.accounts.permissions import Principal
 from cloud_hub.delivery.registry import BundleRecord, Shadow, WantRecord
 from cloud_hub.errors import ConflictError, NotFoundError
 from cloud_hub.rollout.states import OVER
 from cloud_hub.settings import Settings
+from cloud_hub.store import audit
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database, open_database
 
@@ -21,10 +23,13 @@ _DIGEST = re.compile(r"[0-9a-f]{6,64}")
 
 
 class SqlRegistry:
-    """Bundles and wants. Give it the settings (it opens and migrates the database) or a database that is open."""
+    """Bundles and wants. Give it the settings (it opens and migrates the database) or a database that is open, and who
+    stands in the audit log for what is added.
+    """
 
-    def __init__(self, source: Settings | Database) -> None:
+    def __init__(self, source: Settings | Database, by: Principal | None = None) -> None:
         """Raises: SettingsError: the database cannot be used."""
+        self._by = by
         self._database = source if isinstance(source, Database) else open_database(source)
 
     def __enter__(self) -> Self:
@@ -43,7 +48,11 @@ class SqlRegistry:
         Raises: ConflictError: its slot and version already name another bundle.
         """
         with self._database.write() as session:
-            insert_bundle(session, record)
+            if insert_bundle(session, record) and self._by is not None:
+                audit.record(
+                    session, self._by, "bundle.publish", f"bundle:{record.sha256}", before=None,
+                    after={"slot": record.slot, "version": record.version}, now_s=record.created_s,
+                )  # fmt: skip
 
     def find_bundle(self, reference: str) -> BundleRecord:
         """A bundle by digest, by a prefix of it that is unique (at least 6 digits), or by "slot/version".
@@ -91,13 +100,20 @@ class SqlRegistry:
             for slot, sha256 in record.bundles:
                 if session.get(t.Bundle, sha256) is None:
                     raise NotFoundError(f"want for {record.gateway}, slot {slot}: no bundle {sha256} was published")
+            before = newest_wants(session, [record.gateway]).get(record.gateway) if self._by is not None else None
             insert_wants(session, [record])
+            if self._by is not None:
+                audit.record(
+                    session, self._by, "want.issue", f"gateway:{record.gateway}",
+                    before={"seq": before.seq, "bundles": dict(before.bundles)} if before is not None else None,
+                    after={"seq": record.seq, "bundles": dict(record.bundles)}, now_s=record.issued_s,
+                )  # fmt: skip
 
 
-def insert_bundle(session: Session, record: BundleRecord) -> None:
-    """See `SqlRegistry.add_bundle`."""
+def insert_bundle(session: Session, record: BundleRecord) -> bool:
+    """See `SqlRegistry.add_bundle`. Returns: whether it is new."""
     if session.get(t.Bundle, record.sha256) is not None:
-        return
+        return False
     other = session.scalar(
         select(t.Bundle.sha256).where(t.Bundle.slot == record.slot, t.Bundle.version == record.version)
     )
@@ -118,6 +134,7 @@ def insert_bundle(session: Session, record: BundleRecord) -> None:
             manifest_json=record.manifest_json,
         )
     )
+    return True
 
 
 def insert_wants(session: Session, records: Sequence[WantRecord]) -> None:

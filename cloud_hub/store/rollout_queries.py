@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from cloud_hub.errors import NotFoundError
 from cloud_hub.rollout.plan import Plan
 from cloud_hub.store import tables as t
-from cloud_hub.store.database import Database, upsert
+from cloud_hub.store.database import upsert
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
 from cloud_hub.store.rollouts import table_of
 
@@ -181,11 +181,10 @@ def get_site(session: Session, gateway: str) -> SiteView:
     return _site(row) if row is not None else SiteView(gateway, None, {})
 
 
-def put_site(database: Database, site: SiteView) -> None:
+def put_site(session: Session, site: SiteView) -> None:
     """Say where a gateway is and what it is labelled; all that was said before is replaced."""
     row = {"gateway": site.gateway, "time_zone": site.time_zone, "labels": site.labels}
-    with database.write() as session:
-        upsert(session, table_of(t.GatewaySite), [row], key=["gateway"], update=["time_zone", "labels"])
+    upsert(session, table_of(t.GatewaySite), [row], key=["gateway"], update=["time_zone", "labels"])
 
 
 def _row(session: Session, rollout: str) -> t.Rollout:

@@ -56,8 +56,17 @@ class RolloutStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, state: State, plan_json: str, slot: str, sha256: str, now_s: float, by: str) -> None:
-        """Store a new rollout. Raises: ConflictError: another one that is not over has one of the gateways' slot."""
+    def create(
+        self,
+        state: State,
+        plan_json: str,
+        slot: str,
+        sha256: str,
+        now_s: float,
+        by: str,
+        note: Callable[[Session], None] = lambda _session: None,
+    ) -> None:
+        """Store a new rollout. `note`: more to write in the same transaction. Raises: ConflictError: another one that is not over has one of the gateways' slot."""
         rollout = state.rollout
         with self._database.write() as session:
             if session.get(t.Rollout, rollout.id) is not None:
@@ -76,6 +85,7 @@ class RolloutStore:
             rows = [{"rollout_id": rollout.id, "gateway": g, **_member_values(m)} for g, m in state.members.items()]
             session.execute(table_of(t.RolloutMember).insert(), rows)
             session.add(t.RolloutNote(rollout_id=rollout.id, time_s=now_s, event="created", text="", by=by))
+            note(session)
 
     def unfinished(self) -> list[str]:
         """Rollouts that may still have something to do, oldest first."""
@@ -127,11 +137,22 @@ class RolloutStore:
         with self._database.write() as session:
             return save(session, stored, outcome)
 
-    def act(self, rollout: str, command: Callable[[Stored], Outcome]) -> State:
-        """Do what somebody asks, on the state as it is now. Raises: NotFoundError, and what `command` raises."""
+    def act(
+        self,
+        rollout: str,
+        command: Callable[[Stored], Outcome],
+        note: Callable[[Session, State, State], None] = lambda _session, _before, _after: None,
+    ) -> State:
+        """Do what somebody asks, on the state as it is now.
+
+        Args:   note: more to write in the same transaction, given the states before and after.
+        Raises: NotFoundError, and what `command` raises.
+        """
         with self._database.write() as session:
             stored = load(session, rollout)
-            return save(session, stored, command(stored)).state
+            after = save(session, stored, command(stored)).state
+            note(session, stored.state, after)
+            return after
 
     def issue(self, stored: Stored, gateways: Sequence[str], build: Build) -> Stored:
         """Number the due wants of these members and write them down.

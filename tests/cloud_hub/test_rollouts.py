@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from cloud_hub.accounts.permissions import command_line
 from cloud_hub.delivery.registry import WantRecord
 from cloud_hub.errors import ConflictError, LinkError, PlanError
 from cloud_hub.rollout import machine, states
@@ -71,7 +72,7 @@ def test_a_bad_bundle_stays_in_the_canary_and_is_taken_back(database: Database, 
     assert {g.name for g in world.fleet.gateways.values() if g.wants} == set(CANARY)
     assert {g.active for g in world.fleet.gateways.values()} == {OLD}
     assert world.stages() == {"failed": 4, "waiting": 16}
-    ask.ask(database, "r1", "abort", world.now_s, "test")
+    ask.ask(database, command_line("test"), "r1", "abort", world.now_s)
     assert world.run(3).status is Status.ABORTED
     assert all(world.fleet.gateways[g].wants[-1].bundles[0].sha256 == OLD for g in CANARY)
 
@@ -128,14 +129,14 @@ def test_pause_resume_retry_and_undo(database: Database):
     assert (rollout.status, rollout.cause) == (Status.PAUSED, "errors")
     assert rollout.detail == "cohort all: 2 of 16 failed, at most 1: 2 refused"
     world.fleet.gateways[REST[0]].kind = "good"
-    ask.ask(database, "r1", "retry", world.now_s, "ann", gateways=[REST[0]])
-    ask.ask(database, "r1", "resume", world.now_s, "ann")
+    ask.ask(database, command_line("ann"), "r1", "retry", world.now_s, gateways=[REST[0]])
+    ask.ask(database, command_line("ann"), "r1", "resume", world.now_s)
     assert world.run(40, until="finished").status is Status.FINISHED
     assert world.stages() == {"done": 19, "failed": 1}
     assert world.members()[REST[1]].forgiven
     with pytest.raises(RolloutError, match="expected one that goes on, it is finished"):
-        ask.ask(database, "r1", "retry", world.now_s, "ann")
-    ask.ask(database, "r1", "abort", world.now_s, "ann", undo=True)
+        ask.ask(database, command_line("ann"), "r1", "retry", world.now_s)
+    ask.ask(database, command_line("ann"), "r1", "abort", world.now_s, undo=True)
     world.run(9)
     assert {g.active for g in world.fleet.gateways.values()} == {OLD}
     assert world.rollout().status is Status.ABORTED
@@ -145,11 +146,11 @@ def test_paused_by_hand_sends_nothing_forward(database: Database):
     world = world_of(database)
     world.create(plan())
     world.run(1)
-    ask.ask(database, "r1", "pause", world.now_s, "ann", why="lunch")
+    ask.ask(database, command_line("ann"), "r1", "pause", world.now_s, why="lunch")
     rollout = world.run(30)
     assert (rollout.status, rollout.cause, rollout.detail) == (Status.PAUSED, "by_hand", "lunch")
     assert world.fleet.published == 4
-    ask.ask(database, "r1", "resume", world.now_s, "ann")
+    ask.ask(database, command_line("ann"), "r1", "resume", world.now_s)
     assert world.run(40, until="finished").status is Status.FINISHED
 
 
@@ -160,10 +161,10 @@ def test_approval(database: Database):
     assert world.run(40).status is Status.AWAITING
     assert world.fleet.published == 8
     assert world.rollout().waits == "cohort all waits for approval"
-    ask.ask(database, "r1", "approve", world.now_s, "ann")
+    ask.ask(database, command_line("ann"), "r1", "approve", world.now_s)
     assert world.run(40, until="finished").status is Status.FINISHED
     with pytest.raises(RolloutError, match="'approved' has no place in state 'finished'"):
-        ask.ask(database, "r1", "approve", world.now_s, "ann")
+        ask.ask(database, command_line("ann"), "r1", "approve", world.now_s)
 
 
 def test_an_unreadable_stored_rule_pauses_and_resume_does_not_get_past_it(database: Database):
@@ -181,7 +182,7 @@ def test_an_unreadable_stored_rule_pauses_and_resume_does_not_get_past_it(databa
         rollout.detail
     )
     with pytest.raises(PlanError):
-        ask.ask(database, "r1", "resume", world.now_s, "ann")
+        ask.ask(database, command_line("ann"), "r1", "resume", world.now_s)
     world.run(20)
     assert world.fleet.published == published
 
@@ -224,7 +225,8 @@ def test_two_rollouts_do_not_change_the_same_slot(database: Database):
 def test_maintenance_windows_of_the_site(database: Database):
     world = world_of(database)
     for name in CANARY[:2]:
-        put_site(database, SiteView(name, "Asia/Tokyo", {}))
+        with database.write() as session:
+            put_site(session, SiteView(name, "Asia/Tokyo", {}))
     # NOW is 08:00 UTC, 17:00 in Tokyo.
     world.create(plan(windows=[MaintenanceWindow(start="17:00", end="19:00")]))
     rollout = world.run(3)
@@ -244,7 +246,7 @@ def test_first_installs_have_nothing_to_run_beside(database: Database):
     world = World(database, [SimGateway(f"gw-{i}", active=None) for i in range(4)])
     world.create(plan(cohorts=[Cohort(name="all", share="100 %", soak_windows=60)]))
     assert world.run(20, until="finished").status is Status.FINISHED
-    ask.ask(database, "r1", "abort", world.now_s, "ann", undo=True)
+    ask.ask(database, command_line("ann"), "r1", "abort", world.now_s, undo=True)
     world.run(2)
     assert all(g.wants[-1].bundles == [] for g in world.fleet.gateways.values())
 

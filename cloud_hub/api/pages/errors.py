@@ -44,7 +44,7 @@ def wants_page(request: Request) -> bool:
 def page(request: Request, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> Response:
     """The page of an error; somebody who is not signed in is led to where they can be."""
     unknown = principal_of(request) is None
-    if status == HTTPStatus.UNAUTHORIZED and unknown and _has_login(request):
+    if status == HTTPStatus.UNAUTHORIZED and unknown:
         wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         if request.method != "GET" or wanted == "/":
             return RedirectResponse(LOGIN, status_code=303)
@@ -61,7 +61,3 @@ def page(request: Request, status: HTTPStatus, detail: str, headers: dict[str, s
     )
     answer.headers.update(headers or {})
     return answer
-
-
-def _has_login(request: Request) -> bool:
-    return any(getattr(route, "path", None) == LOGIN for route in request.app.routes)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cloud_hub.api.access import has_route
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.guard import principal_of
 from cloud_hub.api.pages import flash, navigation, words
@@ -70,7 +71,7 @@ def choose_theme(
 
 
 def _has_stream(request: Request) -> bool:
-    return any(getattr(route, "path", None) == STREAM for route in request.app.routes)
+    return has_route(request.app, STREAM)
 
 
 TEMPLATES = Environment(

@@ -5,15 +5,17 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
+from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.context import IdFilter, PagingDep, SessionDep
+from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.store import fleet_queries as queries
 from cloud_hub.store import views as v
 from cloud_hub.store.paging import Page
 
-router = APIRouter(tags=["fleet"])
+router = APIRouter(tags=["fleet"], dependencies=[Depends(needs(Permission.FLEET_READ))])
 _LIST = problem_responses(HTTPStatus.BAD_REQUEST)
 _ONE = problem_responses(HTTPStatus.NOT_FOUND)
 

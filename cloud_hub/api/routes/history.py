@@ -8,18 +8,21 @@ from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
+from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.context import ContextDep, IdFilter, PagingDep, SessionDep, TimeFilter
+from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.errors import NotFoundError
 from cloud_hub.store import history_queries as queries
 from cloud_hub.store import views as v
 from cloud_hub.store.paging import Page
 
-router = APIRouter(tags=["history"])
+router = APIRouter(tags=["history"], dependencies=[Depends(needs(Permission.FLEET_READ))])
+_RAW = [Depends(needs(Permission.DATA_READ))]  # what a customer's machines really did
 _LIST = problem_responses(HTTPStatus.BAD_REQUEST)
 _ONE = problem_responses(HTTPStatus.NOT_FOUND)
 _NPZ = "application/vnd.numpy.npz"
@@ -70,6 +73,7 @@ def get_alarm(session: SessionDep, alarm: str) -> v.AlarmDetail:
 @router.get(
     "/alarms/{alarm}/evidence",
     response_model=EvidenceBody,
+    dependencies=_RAW,
     responses={**_ONE, 200: {"content": {_NPZ: {"schema": {"type": "string", "format": "binary"}}}}},
 )
 def get_evidence(
@@ -168,7 +172,7 @@ def list_health(session: SessionDep, paging: PagingDep, gateway: str) -> Page[v.
     return queries.list_health(session, paging, gateway)
 
 
-@router.get("/captures", responses=_LIST)
+@router.get("/captures", responses=_LIST, dependencies=_RAW)
 def list_captures(
     session: SessionDep,
     paging: PagingDep,
@@ -180,7 +184,7 @@ def list_captures(
     return queries.list_captures(session, paging, machine=machine, point=point, gateway=gateway)
 
 
-@router.get("/captures/{capture}", responses=_ONE)
+@router.get("/captures/{capture}", responses=_ONE, dependencies=_RAW)
 def get_capture(session: SessionDep, capture: str) -> v.CaptureView:
     """One capture."""
     return queries.get_capture(session, capture)
@@ -189,6 +193,7 @@ def get_capture(session: SessionDep, capture: str) -> v.CaptureView:
 @router.get(
     "/captures/{capture}/file",
     response_class=FileResponse,
+    dependencies=_RAW,
     responses={**_ONE, 200: {"content": {_NPZ: {"schema": {"type": "string", "format": "binary"}}}}},
 )
 def get_capture_file(session: SessionDep, context: ContextDep, capture: str) -> FileResponse:

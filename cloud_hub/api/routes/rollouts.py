@@ -1,7 +1,6 @@
 """Rollouts: make, watch, and steer them; and where gateways are, which is what cohorts are chosen by.
 
-Whoever changes something says who they are (`by`): it stands in the rollout's log. Changes take JSON only, so that no
-page from elsewhere can make a browser ask for one by a form.
+Who changes something stands in the rollout's log and in the audit log. Changes take JSON only.
 """
 
 from __future__ import annotations
@@ -13,7 +12,9 @@ import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from cloud_hub.accounts.permissions import Permission, Principal
 from cloud_hub.api.context import ContextDep, PagingDep, SessionDep
+from cloud_hub.api.guard import RequestIdDep, needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.errors import PlanError
 from cloud_hub.rollout.plan import MAX_COHORTS, MAX_LISTED, Plan
@@ -31,6 +32,7 @@ def _json_only(request: Request) -> None:
 
 
 router = APIRouter(tags=["rollouts"])
+_READS = [Depends(needs(Permission.FLEET_READ))]
 _CHANGES = [Depends(_json_only)]
 _LIST = problem_responses(HTTPStatus.BAD_REQUEST)
 _ONE = problem_responses(HTTPStatus.NOT_FOUND)
@@ -39,7 +41,8 @@ _CHANGE = problem_responses(
     HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 )
 _ID = rf"^{ID_PATTERN}$"
-By = Annotated[str, Field(min_length=1, max_length=100, description="Who asks; it stands in the log.")]
+Steerer = Annotated[Principal, Depends(needs(Permission.ROLLOUTS_STEER))]
+Surveyor = Annotated[Principal, Depends(needs(Permission.SITES_WRITE))]
 
 
 class _Body(BaseModel):
@@ -63,7 +66,6 @@ class CohortBody(_Body):
 class RolloutBody(_Body):
     """A new rollout. What is left out has the default of `cloud_hub.rollout.plan`; `limits`, `windows` as there."""
 
-    by: By
     name: Annotated[str, Field(pattern=_ID)] | None = None
     slot: Annotated[str, Field(pattern=_ID)]
     sha256: Annotated[str, Field(pattern=rf"^{SHA256_PATTERN}$")]
@@ -82,9 +84,8 @@ class RolloutBody(_Body):
 
 
 class AskBody(_Body):
-    """Who asks for a change, and why."""
+    """Why a change is asked for."""
 
-    by: By
     why: Annotated[str, Field(max_length=2000)] = ""
 
 
@@ -110,7 +111,7 @@ class SiteBody(_Body):
 
 
 def _plan_of(body: RolloutBody) -> Plan:
-    values: dict[str, Any] = body.model_dump(exclude={"by", "name"}, exclude_none=True)
+    values: dict[str, Any] = body.model_dump(exclude={"name"}, exclude_none=True)
     if body.limits is not None:
         values["limits"] = body.limits  # null there means: switched off
     try:
@@ -119,7 +120,7 @@ def _plan_of(body: RolloutBody) -> Plan:
         raise PlanError(f"plan: {error}") from error
 
 
-@router.get("/rollouts", responses=_LIST)
+@router.get("/rollouts", responses=_LIST, dependencies=_READS)
 def list_rollouts(
     session: SessionDep, paging: PagingDep, status: queries.RolloutStatus | None = None
 ) -> Page[queries.RolloutView]:
@@ -128,19 +129,23 @@ def list_rollouts(
 
 
 @router.post("/rollouts", responses=_CHANGE, dependencies=_CHANGES, status_code=HTTPStatus.CREATED)
-def create_rollout(context: ContextDep, body: RolloutBody) -> queries.RolloutDetail:
+def create_rollout(
+    context: ContextDep, caller: Steerer, request_id: RequestIdDep, body: RolloutBody
+) -> queries.RolloutDetail:
     """Begin a rollout of a published bundle."""
-    rollout = ask.create(context.database, _plan_of(body), context.now_s(), body.by, body.name)
+    rollout = ask.create(
+        context.database, caller, _plan_of(body), context.now_s(), name=body.name, request_id=request_id
+    )
     return _detail(context, rollout)
 
 
-@router.get("/rollouts/{rollout}", responses=_ONE)
+@router.get("/rollouts/{rollout}", responses=_ONE, dependencies=_READS)
 def get_rollout(session: SessionDep, rollout: str) -> queries.RolloutDetail:
     """One rollout: progress of each cohort, what the rules say, what it waits for."""
     return queries.get_rollout(session, rollout)
 
 
-@router.get("/rollouts/{rollout}/gateways", responses=_MEMBERS)
+@router.get("/rollouts/{rollout}/gateways", responses=_MEMBERS, dependencies=_READS)
 def list_members(
     session: SessionDep,
     paging: PagingDep,
@@ -152,63 +157,83 @@ def list_members(
     return queries.list_members(session, paging, rollout, stage=stage, cohort=cohort)
 
 
-@router.get("/rollouts/{rollout}/log", responses=_MEMBERS)
+@router.get("/rollouts/{rollout}/log", responses=_MEMBERS, dependencies=_READS)
 def list_notes(session: SessionDep, paging: PagingDep, rollout: str) -> Page[queries.NoteView]:
     """What happened to a rollout and by whose wish, newest first."""
     return queries.list_notes(session, paging, rollout)
 
 
 @router.post("/rollouts/{rollout}/approve", responses=_CHANGE, dependencies=_CHANGES)
-def approve_rollout(context: ContextDep, rollout: str, body: AskBody) -> queries.RolloutDetail:
+def approve_rollout(
+    context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: AskBody
+) -> queries.RolloutDetail:
     """Let the cohort that waits for approval begin."""
-    ask.ask(context.database, rollout, "approve", context.now_s(), body.by)
+    _ask(context, caller, request_id, rollout, "approve", why=body.why)
     return _detail(context, rollout)
 
 
 @router.post("/rollouts/{rollout}/pause", responses=_CHANGE, dependencies=_CHANGES)
-def pause_rollout(context: ContextDep, rollout: str, body: AskBody) -> queries.RolloutDetail:
+def pause_rollout(
+    context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: AskBody
+) -> queries.RolloutDetail:
     """Send nothing forward until it is resumed."""
-    ask.ask(context.database, rollout, "pause", context.now_s(), body.by, why=body.why)
+    _ask(context, caller, request_id, rollout, "pause", why=body.why)
     return _detail(context, rollout)
 
 
 @router.post("/rollouts/{rollout}/resume", responses=_CHANGE, dependencies=_CHANGES)
-def resume_rollout(context: ContextDep, rollout: str, body: AskBody) -> queries.RolloutDetail:
+def resume_rollout(
+    context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: AskBody
+) -> queries.RolloutDetail:
     """Go on, in spite of the failures so far and of the rule that stopped it."""
-    ask.ask(context.database, rollout, "resume", context.now_s(), body.by)
+    _ask(context, caller, request_id, rollout, "resume", why=body.why)
     return _detail(context, rollout)
 
 
 @router.post("/rollouts/{rollout}/abort", responses=_CHANGE, dependencies=_CHANGES)
-def abort_rollout(context: ContextDep, rollout: str, body: AbortBody) -> queries.RolloutDetail:
+def abort_rollout(
+    context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: AbortBody
+) -> queries.RolloutDetail:
     """End it for good; gateways that have not come through get their previous bundle back."""
-    ask.ask(context.database, rollout, "abort", context.now_s(), body.by, undo=body.undo)
+    _ask(context, caller, request_id, rollout, "abort", undo=body.undo, why=body.why)
     return _detail(context, rollout)
 
 
 @router.post("/rollouts/{rollout}/retry", responses=_CHANGE, dependencies=_CHANGES)
-def retry_rollout(context: ContextDep, rollout: str, body: RetryBody) -> queries.RolloutDetail:
+def retry_rollout(
+    context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: RetryBody
+) -> queries.RolloutDetail:
     """Let gateways that have failed try again."""
-    ask.ask(context.database, rollout, "retry", context.now_s(), body.by, gateways=body.gateways)
+    _ask(context, caller, request_id, rollout, "retry", gateways=body.gateways, why=body.why)
     return _detail(context, rollout)
 
 
-@router.get("/sites", responses=_LIST)
+@router.get("/sites", responses=_LIST, dependencies=_READS)
 def list_sites(session: SessionDep, paging: PagingDep) -> Page[queries.SiteView]:
     """Time zones and labels of gateways, by gateway."""
     return queries.list_sites(session, paging)
 
 
-@router.get("/gateways/{gateway}/site", responses=_ONE)
+@router.get("/gateways/{gateway}/site", responses=_ONE, dependencies=_READS)
 def get_site(session: SessionDep, gateway: str) -> queries.SiteView:
     """Time zone and labels of one gateway."""
     return queries.get_site(session, gateway)
 
 
 @router.put("/gateways/{gateway}/site", responses=_CHANGE, dependencies=_CHANGES)
-def put_site(context: ContextDep, gateway: str, body: SiteBody) -> queries.SiteView:
+def put_site(
+    context: ContextDep, caller: Surveyor, request_id: RequestIdDep, gateway: str, body: SiteBody
+) -> queries.SiteView:
     """Say where a gateway is and how it is labelled, also before it was ever seen."""
-    return ask.set_site(context.database, gateway, body.time_zone, dict(body.labels))
+    return ask.set_site(
+        context.database, caller, gateway, body.time_zone, dict(body.labels), context.now_s(), request_id=request_id
+    )
+
+
+def _ask(
+    context: ContextDep, caller: Principal, request_id: str | None, rollout: str, verb: ask.Verb, **more: Any
+) -> None:
+    ask.ask(context.database, caller, rollout, verb, context.now_s(), request_id=request_id, **more)
 
 
 def _detail(context: ContextDep, rollout: str) -> queries.RolloutDetail:

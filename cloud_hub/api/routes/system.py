@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
+from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.context import ContextDep
+from cloud_hub.api.guard import needs
 from cloud_hub.ingest.status import StatusView
 
 router = APIRouter(tags=["hub"])
@@ -40,7 +42,7 @@ def get_health(context: ContextDep) -> HubHealth:
     )
 
 
-@router.get("/ingest/status")
+@router.get("/ingest/status", dependencies=[Depends(needs(Permission.FLEET_READ))])
 def get_ingest_status(context: ContextDep) -> StatusView:
     """Counters of what came in, and the last messages that were rejected, with the reason."""
     return context.ingest()

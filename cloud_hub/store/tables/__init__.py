@@ -5,6 +5,14 @@ What gateways report is keyed by gateway: none can touch what another one has re
 watch has points under both.
 """
 
+from cloud_hub.store.tables.accounts import (
+    Account,
+    AccountLink,
+    ApiToken,
+    IdempotencyKey,
+    LoginDevice,
+    LoginSession,
+)
 from cloud_hub.store.tables.alarms import Alarm, AlarmEvent, AlarmEvidence
 from cloud_hub.store.tables.audit import AuditEntry
 from cloud_hub.store.tables.base import Base, FreeText
@@ -18,10 +26,13 @@ from cloud_hub.store.tables.rollouts import Rollout, RolloutMember, RolloutNote
 from cloud_hub.store.tables.trends import Trend, TrendBatch
 
 __all__ = [
+    "Account",
+    "AccountLink",
     "Ack",
     "Alarm",
     "AlarmEvent",
     "AlarmEvidence",
+    "ApiToken",
     "AuditEntry",
     "Base",
     "Bundle",
@@ -38,7 +49,10 @@ __all__ = [
     "GatewaySite",
     "GatewaySlot",
     "Health",
+    "IdempotencyKey",
     "Label",
+    "LoginDevice",
+    "LoginSession",
     "Machine",
     "Point",
     "Rollout",

@@ -1,0 +1,184 @@
+"""Recognises who sends a request, before any route sees it; and cookies, which only this module reads and writes.
+
+Cookies are `HttpOnly; SameSite=Lax; Path=/`, and over TLS also `Secure` under a name with `__Host-`, which no other
+host of the domain can set.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cloud_hub.accounts.secrets import csrf_token, is_secret
+from cloud_hub.api import problems
+from cloud_hub.api.context import HubContext
+from cloud_hub.api.guard import SAFE_METHODS
+from cloud_hub.errors import HubError
+from cloud_hub.services import sign_in
+from cloud_hub.services.sign_in import SignedIn, Visitor
+
+_log = logging.getLogger(__name__)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SESSION = "mw_session"
+_DEVICE = "mw_device"
+_BAD_TOKEN = "API token: unknown, expired or revoked"  # noqa: S105 - a text
+
+
+class Recognise:
+    """Sets `request.state`: `request_id`, `principal`, `session`, `account` (the caller's own, None for a program),
+    `csrf_token` (for forms), `refused` (why a token was not taken).
+
+    A request that changes something and comes from a page of another origin is refused here, whatever it asks for: that
+    also keeps others from signing somebody in to an account of theirs.
+    """
+
+    def __init__(self, app: ASGIApp, context: HubContext) -> None:
+        self._app = app
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        request_id = _request_id(request)
+        request.state.request_id = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        answer = await self._look(request)
+        await (answer or self._app)(scope, receive, send_with_id)
+
+    async def _look(self, request: Request) -> Response | None:
+        """An answer when it ends here."""
+        if request.method not in SAFE_METHODS and "authorization" not in request.headers:
+            wrong = foreign_origin(request, self._context)
+            if wrong is not None:
+                return problems.answer(request, HTTPStatus.FORBIDDEN, wrong, "origin")
+        if getattr(request.state, "principal", None) is not None:
+            return None
+        for name in ("principal", "session", "account", "refused"):
+            setattr(request.state, name, None)
+        request.state.csrf_token = ""
+        try:
+            if "authorization" in request.headers:
+                await run_in_threadpool(self._by_token, request)
+            elif is_secret(cookie(request, self._context, _SESSION)):
+                await run_in_threadpool(self._by_cookie, request)
+        except HubError as error:
+            _log.error("%s %s: the caller could not be looked up: %s", request.method, request.url.path, error)
+            return problems.answer_to(request, error)
+        return None
+
+    def _by_token(self, request: Request) -> None:
+        scheme, _, secret = request.headers["authorization"].partition(" ")
+        if scheme.lower() != "bearer":
+            request.state.refused = f"authorization: expected Bearer, got {scheme[:40]!r}"
+            return
+        found = sign_in.token_of(self._context.database, secret.strip(), self._context.now_s())
+        if found is None:
+            request.state.refused = _BAD_TOKEN
+            return
+        request.state.principal, request.state.account = found
+
+    def _by_cookie(self, request: Request) -> None:
+        secret = cookie(request, self._context, _SESSION)
+        limits = self._context.door.limits
+        found = sign_in.session_of(self._context.database, secret, self._context.now_s(), limits)
+        if found is not None:
+            request.state.session = found
+            request.state.principal = found.account.as_principal()
+            request.state.account = found.account.name
+            request.state.csrf_token = csrf_token(found.secret)
+
+
+def _request_id(request: Request) -> str:
+    """The one that came, when it is well formed, so that logs of a proxy and ours can be laid side by side."""
+    given = request.headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+# ------------------------------------------------------------------------------------------------ where from
+
+
+def is_secure(request: Request, context: HubContext) -> bool:
+    """Whether the browser came over TLS: to us, or to the proxy that `public_url` names."""
+    return request.url.scheme == "https" or context.public_url.startswith("https:")
+
+
+def foreign_origin(request: Request, context: HubContext) -> str | None:
+    """Why this request comes from a page that is not ours; None when it may be one of ours, or comes from no page.
+
+    Every browser of today sends Origin with what is not GET or HEAD (Fetch standard, 3.2); programs send none.
+    """
+    origin = request.headers.get("origin")
+    if origin is None:
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        return None if site in {"same-origin", "none"} else f"sec-fetch-site: expected same-origin, got {site[:40]!r}"
+    ours = _origin_of(context.public_url) if context.public_url else f"{request.url.scheme}://{request.url.netloc}"
+    if origin == ours:
+        return None
+    hint = "" if context.public_url else "; behind a proxy, set public_url"
+    return f"origin: expected {ours}, got {origin[:200]!r}{hint}"
+
+
+def _origin_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def visitor_of(request: Request, context: HubContext) -> Visitor:
+    """The browser that wants in."""
+    device = cookie(request, context, _DEVICE)
+    session = cookie(request, context, _SESSION)
+    return Visitor(
+        address=request.client.host if request.client is not None else "unknown",
+        session=session if is_secret(session) else None,
+        device=device if is_secret(device) else None,
+    )
+
+
+# ------------------------------------------------------------------------------------------------ cookies
+
+
+def cookie(request: Request, context: HubContext, name: str) -> str:
+    """A cookie of ours, "" when there is none."""
+    return request.cookies.get(_cookie_name(request, context, name), "")
+
+
+def _cookie_name(request: Request, context: HubContext, name: str) -> str:
+    return f"__Host-{name}" if is_secure(request, context) else name
+
+
+def let_in(answer: Response, request: Request, context: HubContext, signed_in: SignedIn) -> None:
+    """Give a browser its cookies. The session's ends with the browser; the hub may end it sooner."""
+    _set(answer, request, context, _SESSION, signed_in.session, None)
+    _set(answer, request, context, _DEVICE, signed_in.device, int(context.door.limits.device_s))
+
+
+def let_out(answer: Response, request: Request, context: HubContext) -> None:
+    """Take the session's cookie away."""
+    _set(answer, request, context, _SESSION, "", 0)
+
+
+def _set(answer: Response, request: Request, context: HubContext, name: str, value: str, max_age_s: int | None) -> None:
+    answer.set_cookie(
+        _cookie_name(request, context, name),
+        value,
+        max_age=max_age_s,
+        path="/",
+        secure=is_secure(request, context),
+        httponly=True,
+        samesite="lax",
+    )
