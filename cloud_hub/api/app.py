@@ -12,7 +12,19 @@ from cloud_hub.api.access import routes_of
 from cloud_hub.api.auth import Recognise
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.pages import errors, overview, reference, rendering, sign_in, static
-from cloud_hub.api.routes import datasets, enrolment, fleet, history, jobs, labels, models, rollouts, system, uploads
+from cloud_hub.api.routes import (
+    datasets,
+    enrolment,
+    fleet,
+    gateways,
+    history,
+    jobs,
+    labels,
+    models,
+    rollouts,
+    system,
+    uploads,
+)
 
 PREFIX = "/api/v1"
 _HEADERS = [
@@ -45,7 +57,7 @@ def create_app(context: HubContext) -> FastAPI:
     )
     app.state.context = context
     problems.install(app, page=errors.page, wants_page=errors.wants_page)
-    for routes in (datasets, enrolment, fleet, history, jobs, labels, models, rollouts, system, uploads):
+    for routes in (datasets, enrolment, fleet, gateways, history, jobs, labels, models, rollouts, system, uploads):
         app.include_router(routes.router, prefix=PREFIX)
     for page in (overview, reference, rendering, sign_in, static):
         app.include_router(page.router)

@@ -49,14 +49,16 @@ def serve(
         settings = settings.model_copy(update={"api_port": port})
     # Without keys this hub watches a fleet that another one signs for.
     repository = hub_repository(settings) if settings.keys_dir.is_dir() else None
-    desk = None
+    desk = people = None
     if settings.identity_dir.is_dir():
         from cloud_hub.identity.folder import IdentityFolder
         from cloud_hub.identity.service import IdentityService
+        from cloud_hub.services.gateways import GatewayDesk
         from cloud_hub.store.identities import SqlIdentities
 
         folder = IdentityFolder(settings.identity_dir, settings.fleet)
         desk = lambda database: IdentityService(settings, folder, SqlIdentities(database))  # noqa: E731
+        people = lambda database: GatewayDesk(settings, folder, database)  # noqa: E731
     hub = Hub(
         settings,
         rescore=Rescorer(settings.bundles_dir),
@@ -64,6 +66,7 @@ def serve(
         rollouts=(lambda database: RolloutService(database, repository)) if repository is not None else None,
         identity=desk,
         repository=repository,
+        desk=people,
     )
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
     blocks = BlockService(settings)

@@ -26,6 +26,7 @@ from cloud_hub.ingest.status import StatusView
 from cloud_hub.ingest.worker import IngestWorker
 from cloud_hub.jobs.places import Places
 from cloud_hub.jobs.runner import JobRunner
+from cloud_hub.services.gateways import GatewayDesk
 from cloud_hub.services.models import Publisher
 from cloud_hub.services.workshop import Workshop
 from cloud_hub.settings import Settings
@@ -43,7 +44,7 @@ _POLL_S = 0.05
 class Hub:
     """One hub process. `periodic` is called with the link every `period_s` while the broker is there; so is what
     `rollouts` makes of the database, every `rollout_period_s`, in a thread of its own. `repository`: what bundles are
-    signed with; without one this hub publishes none.
+    signed with; without one this hub publishes none. `desk`: issues enrolment tokens and revokes certificates.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Hub:
         rollouts: Callable[[Database], Callable[[Link], None]] | None = None,
         rollout_period_s: float = 2.0,
         repository: Repository | None = None,
+        desk: Callable[[Database], GatewayDesk] | None = None,
     ) -> None:
         """Raises: SettingsError: the database cannot be used, or the address is taken."""
         self._stop = threading.Event()
@@ -90,7 +92,13 @@ class Hub:
             ingest=self._ingest_view,
             connected=lambda: self._link.connected,
             enrol=self._identity.enrol if self._identity is not None else None,
-            workshop=Workshop(Places.of(settings), self._jobs.wake, publish, settings.training_jobs),
+            workshop=Workshop(
+                Places.of(settings),
+                self._jobs.wake,
+                publish,
+                settings.training_jobs,
+                desk(self._database) if desk is not None else None,
+            ),
         )
         self._server = ApiServer(create_app(context), settings.api_host, settings.api_port)
 
