@@ -43,9 +43,7 @@ async def file_of_form(request: Request, field: str, folder: Path, most_bytes: i
 
     Raises: HTTPException: 411 its length is not said, 413 too large, 422 no file in it.
     """
-    if "content-length" not in request.headers:
-        raise HTTPException(HTTPStatus.LENGTH_REQUIRED, "a form with a file must say how long it is")
-    _check_length(request, most_bytes + _FORM_BYTES)
+    bounded_form(request, most_bytes)
     form = await request.form(max_files=1, max_fields=16)
     found = form.get(field)
     if not isinstance(found, UploadFile) or not found.filename:
@@ -58,6 +56,17 @@ async def file_of_form(request: Request, field: str, folder: Path, most_bytes: i
         yield found.filename, path
     finally:
         path.unlink(missing_ok=True)
+
+
+def bounded_form(request: Request, most_bytes: int) -> None:
+    """Whether a form with a file of at most so many bytes may be read at all. As a dependency of the route it comes
+    before whatever else reads the form, such as the check of its token.
+
+    Raises: HTTPException: 411 its length is not said, 413 too large.
+    """
+    if "content-length" not in request.headers:
+        raise HTTPException(HTTPStatus.LENGTH_REQUIRED, "a form with a file must say how long it is")
+    _check_length(request, most_bytes + _FORM_BYTES)
 
 
 def _partial(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -71,6 +72,12 @@ def labels_over(session: Session, machine: str, point: str, from_s: float, to_s:
         .order_by(t.Label.said_s, t.Label.id)
     )
     return [label_view(row) for row in session.scalars(query)]
+
+
+def labels_of(session: Session, captures: Sequence[str]) -> dict[str, LabelView]:
+    """What was said last about each of these captures as a whole, where anything was."""
+    query = select(t.Label).where(t.Label.capture_id.in_(captures)).order_by(t.Label.said_s, t.Label.id)
+    return {str(row.capture_id): label_view(row) for row in session.scalars(query)}
 
 
 def add_label(
