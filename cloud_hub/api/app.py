@@ -11,7 +11,13 @@ from cloud_hub.api import problems
 from cloud_hub.api.access import routes_of
 from cloud_hub.api.auth import Recognise
 from cloud_hub.api.context import HubContext
+from cloud_hub.api.pages import data as data_pages
+from cloud_hub.api.pages import datasets as dataset_pages
 from cloud_hub.api.pages import errors, overview, reference, rendering, sign_in, static
+from cloud_hub.api.pages import gateways as gateway_pages
+from cloud_hub.api.pages import models as model_pages
+from cloud_hub.api.pages import rollouts as rollout_pages
+from cloud_hub.api.pages import training as training_pages
 from cloud_hub.api.routes import (
     datasets,
     enrolment,
@@ -60,6 +66,9 @@ def create_app(context: HubContext) -> FastAPI:
     for routes in (datasets, enrolment, fleet, gateways, history, jobs, labels, models, rollouts, system, uploads):
         app.include_router(routes.router, prefix=PREFIX)
     for page in (overview, reference, rendering, sign_in, static):
+        app.include_router(page.router)
+    # Trainings before models: /models/training is not a digest.
+    for page in (training_pages, model_pages, data_pages, dataset_pages, rollout_pages, gateway_pages):
         app.include_router(page.router)
     routes_of(app)  # every one of them has an owner, or there is no application
     app.add_middleware(Recognise, context=context)

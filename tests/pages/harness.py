@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from cloud_hub.api.app import create_app
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.server import ApiServer
 from cloud_hub.ingest.status import IngestStatus
+from cloud_hub.jobs.places import Places
+from cloud_hub.services.workshop import Workshop
+from cloud_hub.settings import load_settings
 from cloud_hub.store.database import Database
 from tests.simulators.plant_data import NOW_S
 
@@ -55,6 +58,7 @@ class PageHub:
         self.now_s = now_s
         self.status = IngestStatus()
         self.connected = True
+        self.wake: Callable[[], None] = lambda: None  # what runs trainings, where a test has something that does
         context = HubContext(
             database=database,
             captures_dir=folder,
@@ -62,6 +66,7 @@ class PageHub:
             now_s=lambda: self.now_s,
             ingest=self.status.view,
             connected=lambda: self.connected,
+            workshop=Workshop(Places.of(load_settings(folder)), wake=lambda: self.wake()),
         )
         self.app: FastAPI = create_app(context)
         self.app.add_middleware(AsRole)

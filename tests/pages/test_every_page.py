@@ -8,7 +8,7 @@ from tests.pages.conftest import Open
 from tests.pages.harness import DESKTOP, PHONE
 
 # Every page that needs no more than the plant. Add yours.
-PATHS = ["/", "/api"]
+PATHS = ["/models", "/models/training", "/models/training/new", "/data", "/data/captures", "/data/labels", "/data/uploads", "/data/sets/new", "/rollouts", "/rollouts/new", "/gateways", "/gateways/gw-pumps", "/", "/api"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
