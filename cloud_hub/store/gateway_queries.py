@@ -31,7 +31,7 @@ def standing_of(session: Session, gateways: Sequence[str], now_s: float) -> dict
         .where(c.gateway.in_(gateways), c.revoked_s.is_(None), c.not_after_s > now_s)
         .group_by(c.gateway)
     )
-    ends = dict(session.execute(valid).tuples())
+    ends: dict[str, float] = {gateway: end for gateway, end in session.execute(valid)}  # noqa: C416 - typed
     slots: defaultdict[str, list[str]] = defaultdict(list)
     rows = select(s.gateway_id, s.slot, s.active_version).where(s.gateway_id.in_(gateways)).order_by(s.slot)
     for gateway, slot, version in session.execute(rows):
@@ -41,5 +41,5 @@ def standing_of(session: Session, gateways: Sequence[str], now_s: float) -> dict
         .where(a.gateway_id.in_(gateways), a.status == "raised")
         .group_by(a.gateway_id)
     )
-    alarms = dict(session.execute(raised).tuples())
+    alarms: dict[str, int] = {gateway: count for gateway, count in session.execute(raised)}  # noqa: C416 - typed
     return {name: StandingView(ends.get(name), tuple(slots.get(name, ())), alarms.get(name, 0)) for name in gateways}
