@@ -8,6 +8,7 @@ HubError                   never raised itself; `exit_code` is what the program 
 ├── NotFoundError          no such bundle, gateway, point or want: 1
 ├── PlanError              a rollout's plan cannot be read, or fits no gateway: 1
 ├── ConflictError          what is to be written contradicts what is there: 1
+├── KeyReusedError         an idempotency key came with another request before: 1
 ├── StoreError             the database did not take something: 1
 │   └── StoreUnavailableError   it is away, busy or full: trying again may help
 └── LinkError              the broker cannot be reached or did not take a message: 1
@@ -60,6 +61,10 @@ class ConflictError(HubError):
 
 class StaleError(ConflictError):
     """Somebody else has changed it since the caller looked: it has another revision by now."""
+
+
+class KeyReusedError(HubError):
+    """An idempotency key came with another request than the first time."""
 
 
 class StoreError(HubError):

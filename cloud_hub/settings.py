@@ -23,6 +23,7 @@ from typing import ClassVar
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from cloud_hub.accounts.records import Limits
 from cloud_hub.errors import SettingsError
 from models.contract.ids import ID_PATTERN
 
@@ -59,11 +60,26 @@ class Settings(BaseSettings):
     uploads_max_gb: float = Field(20, gt=0, le=1_000_000)  # of all of them
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=0, le=65535)
+    public_url: str = Field("", pattern=r"^(https?://[^/?#\s]+)?\z")  # where people find the hub: of a TLS proxy
+    trusted_proxies: list[str] = []  # their addresses: what they say of the caller's address and of TLS is believed
+    session_idle_hours: float = Field(12, gt=0, le=24 * 30)
+    session_hours: float = Field(24 * 7, gt=0, le=24 * 90)
 
     @property
     def sqlalchemy_url(self) -> str:
         """The database: the one named, else SQLite in the home folder."""
         return self.database_url or f"sqlite:///{self.home / 'hub.sqlite3'}"
+
+    @property
+    def url(self) -> str:
+        """Where people find the hub."""
+        host = f"[{self.api_host}]" if ":" in self.api_host else self.api_host
+        return self.public_url or f"http://{host}:{self.api_port}"
+
+    @property
+    def account_limits(self) -> Limits:
+        """How long sessions last."""
+        return Limits(idle_s=self.session_idle_hours * 3600, session_s=self.session_hours * 3600)
 
     @property
     def keys_dir(self) -> Path:

@@ -36,6 +36,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with processes(folder) as started:
         summary, failed = _tell(screen, started, folder, arguments.data)
+        sign_in = summary.pop("sign_in", "")  # whoever has it becomes administrator: not for the file
         summary |= {"ok": not failed, "seconds": round(time.monotonic() - began, 1), "steps": screen.steps}
         if arguments.json is not None:
             arguments.json.write_text(json.dumps(summary, indent=1) + "\n")
@@ -45,6 +46,7 @@ def main() -> int:
         _show(screen, summary)
         if not arguments.exit:
             screen.console.print(f"\nThe hub stays up at [bold]{summary['url']}[/bold] until Ctrl-C.")
+            screen.console.print(f"Sign in by this link, which works once: [bold]{sign_in}[/bold]")
             _stay(started)
     return 0
 
@@ -59,6 +61,7 @@ def _tell(screen: Screen, started: Processes, folder: Path, data: Path | None) -
     except StepFailedError as error:
         return {}, str(error)
     summary["url"] = plant.url
+    summary["sign_in"] = plant.sign_in_link("/")
     wrong = recorded.shortcomings(summary) if data is not None else _shortcomings(summary)
     return summary, "; ".join(wrong)
 

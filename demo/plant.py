@@ -67,6 +67,7 @@ class Plant:
         self.broker_port = 0
         self.broker_kind = ""
         self.url = ""
+        self._headers: dict[str, str] = {}
         self.hub_bytes = 0
 
     @property
@@ -95,6 +96,17 @@ class Plant:
         ready = self.folder / "hub.json"
         self.started.start("hub", "cloud-hub", "serve", "--port", "0", "--ready-file", str(ready))
         self.url = str(wait_for("the hub", lambda: read_ready(ready), self.started)["url"]).rstrip("/")
+        self._headers = {"Authorization": f"Bearer {self._token()}"}
+
+    def _token(self) -> str:
+        scopes = "fleet:read,data:read"
+        command = ("cloud-hub", "token", "create", "--name", "demo", "--scopes", scopes, "--expires", "1d")
+        return self.started.run("token", *command, secret=True).strip()
+
+    def sign_in_link(self, page: str = "/") -> str:
+        """A one-time link by which whoever runs the demo becomes the hub's administrator, and that leads to `page`."""
+        command = ("cloud-hub", "admin-link", "--url", self.url, "--next", page)
+        return self.started.run("admin-link", *command, secret=True).strip()
 
     def start_agents(self) -> None:
         """Write settings, check them and start an agent on each gateway; wait until the hub sees them."""
@@ -136,7 +148,7 @@ span_s = 1.0
 
     def get(self, path: str, **query: str | float) -> Any:  # noqa: ANN401 - JSON
         """GET /api/v1/`path`."""
-        answer = httpx.get(f"{self.url}/api/v1/{path}", params=query, timeout=20.0)
+        answer = httpx.get(f"{self.url}/api/v1/{path}", params=query, headers=self._headers, timeout=20.0)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         answer.raise_for_status()

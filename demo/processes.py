@@ -42,8 +42,8 @@ class Processes:
                 start_new_session=True,  # Ctrl-C is ours to hand on, in order
             )
 
-    def run(self, name: str, *command: str) -> str:
-        """Run a command to its end; its standard output.
+    def run(self, name: str, *command: str, secret: bool = False) -> str:
+        """Run a command to its end; its standard output. `secret`: which must not stand in a log.
 
         Raises: StepFailedError: it did not exit with 0; the text has the end of what it said.
         """
@@ -55,7 +55,7 @@ class Processes:
             check=False,
         )
         with (self._folder / f"{name}.log").open("ab") as log:
-            log.write(done.stdout + done.stderr)
+            log.write(done.stderr if secret else done.stdout + done.stderr)
         if done.returncode != 0:
             said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
             raise StepFailedError(f"{' '.join(command[:2])} exited with {done.returncode}: {' '.join(said[-3:])}")

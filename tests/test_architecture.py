@@ -23,6 +23,7 @@ ONLY_IN = {
     "sqlalchemy": ["cloud_hub/store/"],
     "alembic": ["cloud_hub/store/"],
     "fastapi": ["cloud_hub/api/"],
+    "argon2": ["cloud_hub/accounts/passwords.py"],
     "starlette": ["cloud_hub/api/"],
     "uvicorn": ["cloud_hub/api/"],
     "matplotlib": ["cloud_hub/report/"],

@@ -48,15 +48,15 @@ def routes_of(app: FastAPI) -> list[Route]:
     found = []
     for context in iter_route_contexts(app.routes):
         if context.methods is None:  # a mount or a socket: nothing guards what is behind it
-            raise RuntimeError(f"route {context.path}: only plain HTTP routes can be guarded")
+            raise RuntimeError(f"route {context.path_format}: only plain HTTP routes can be guarded")
         dependant: Dependant | None = getattr(context, "dependant", None)
         guards = sorted(set(_guards(dependant))) if dependant is not None else []
         for method in sorted(context.methods - {"HEAD", "OPTIONS"}):
-            public = (method, context.path) in PUBLIC_ROUTES
+            public = (method, context.path_format) in PUBLIC_ROUTES
             if public == bool(guards):
                 what = "is both public and guarded" if public else "takes no caller through cloud_hub.api.guard.needs"
-                raise RuntimeError(f"route {method} {context.path} {what}")
-            found.append(Route(method, str(context.path), PUBLIC if public else " + ".join(guards)))
+                raise RuntimeError(f"route {method} {context.path_format} {what}")
+            found.append(Route(method, str(context.path_format), PUBLIC if public else " + ".join(guards)))
     return sorted(found, key=lambda r: (r.path, r.method))
 
 

@@ -19,6 +19,7 @@ from cloud_hub.api.pages import models as model_pages
 from cloud_hub.api.pages import rollouts as rollout_pages
 from cloud_hub.api.pages import training as training_pages
 from cloud_hub.api.routes import (
+    accounts,
     datasets,
     enrolment,
     fleet,
@@ -48,8 +49,10 @@ _PRIVATE = (b"cache-control", b"no-store")
 
 
 def create_app(context: HubContext) -> FastAPI:
-    """The application. Raises: RuntimeError: one of its routes is neither guarded nor public. FastAPI's own documentation pages load scripts from elsewhere, so there are none of them: `/api`
+    """The application. FastAPI's own documentation pages load scripts from elsewhere, so there are none of them: `/api`
     lists the routes, `/api/v1/openapi.json` describes them.
+
+    Raises: RuntimeError: a route is neither guarded nor in the list of public ones.
     """
     app = FastAPI(
         title="Millwright hub",
@@ -63,7 +66,20 @@ def create_app(context: HubContext) -> FastAPI:
     )
     app.state.context = context
     problems.install(app, page=errors.page, wants_page=errors.wants_page)
-    for routes in (datasets, enrolment, fleet, gateways, history, jobs, labels, models, rollouts, system, uploads):
+    for routes in (
+        accounts,
+        datasets,
+        enrolment,
+        fleet,
+        gateways,
+        history,
+        jobs,
+        labels,
+        models,
+        rollouts,
+        system,
+        uploads,
+    ):
         app.include_router(routes.router, prefix=PREFIX)
     for page in (overview, reference, rendering, sign_in, static):
         app.include_router(page.router)

@@ -45,6 +45,7 @@ class Recognise:
         self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Recognise, then hand on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -136,6 +137,12 @@ def foreign_origin(request: Request, context: HubContext) -> str | None:
 def _origin_of(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def link_url(request: Request, context: HubContext, secret: str) -> str:
+    """A one-time link as people can open it."""
+    base = context.public_url or f"{request.url.scheme}://{request.url.netloc}"
+    return f"{base}/link/{secret}"
 
 
 def visitor_of(request: Request, context: HubContext) -> Visitor:

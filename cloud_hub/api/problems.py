@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from cloud_hub.accounts import errors as account_errors
 from cloud_hub.accounts.errors import AccountError, MayNotError, SignInError, TooManyTriesError
 from cloud_hub.api.access import describe_access
 from cloud_hub.errors import (
@@ -24,6 +25,7 @@ from cloud_hub.errors import (
     DataError,
     GateError,
     HubError,
+    KeyReusedError,
     NotFoundError,
     PlanError,
     StaleError,
@@ -59,6 +61,8 @@ _HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
     (SignInError, HTTPStatus.UNAUTHORIZED, "sign-in"),
     (MayNotError, HTTPStatus.FORBIDDEN, "may-not"),
     (AccountError, HTTPStatus.UNPROCESSABLE_ENTITY, "account"),
+    (KeyReusedError, HTTPStatus.UNPROCESSABLE_ENTITY, "key-reused"),
+    (account_errors.StaleError, HTTPStatus.PRECONDITION_FAILED, "stale"),
     (NotFoundError, HTTPStatus.NOT_FOUND, "not-found"),
     (StaleError, HTTPStatus.PRECONDITION_FAILED, "stale"),
     (ConflictError, HTTPStatus.CONFLICT, "conflict"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,8 +17,10 @@ _BACKLOG = 128
 class ApiServer:
     """The HTTP server. `run` blocks in the main thread until `stop` or a signal."""
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        """Raises: SettingsError: nobody can listen on this address."""
+    def __init__(self, app: FastAPI, host: str, port: int, *, trusted_proxies: Sequence[str] = ()) -> None:
+        """Args:   trusted_proxies: addresses whose X-Forwarded-For and X-Forwarded-Proto are believed.
+        Raises: SettingsError: nobody can listen on this address.
+        """
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
@@ -28,6 +31,8 @@ class ApiServer:
             lifespan="off",
             ws="none",
             server_header=False,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
             timeout_graceful_shutdown=_GRACE_S,
         )
         self._server = uvicorn.Server(config)

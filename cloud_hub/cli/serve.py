@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cloud_hub.cli._common import DEFAULT_HOME, HomeOption
+from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, caller
 from cloud_hub.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ def serve(
         desk=people,
     )
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
+    first = hub.first_link(caller())
+    if first is not None:
+        typer.echo(f"nobody can sign in yet; whoever opens this first becomes the administrator: {first}")
     blocks = BlockService(settings)
     blocks.start()
     try:

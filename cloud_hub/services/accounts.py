@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloud_hub.accounts.errors import MayNotError, SignInError, TooManyTriesError
+from cloud_hub.accounts.errors import MayNotError, SignInError, StaleError, TooManyTriesError
 from cloud_hub.accounts.names import check_label, check_name
 from cloud_hub.accounts.passwords import check_password
 from cloud_hub.accounts.permissions import ROLE_PERMISSIONS, Permission, Principal, Role
@@ -161,7 +161,7 @@ def change_account(
 
     Args:   revision: refuse when the account has been changed since.
     Raises: NotFoundError. AccountError. MayNotError: the account's role, or the new one, is above the caller's.
-            ConflictError: changed meanwhile, or nobody could administrate any more.
+            StaleError: changed meanwhile. ConflictError: nobody could administrate any more.
     """
     with database.write() as session:
         row = store.get_account(session, name)
@@ -182,10 +182,6 @@ def change_account(
             store.void_links_of(session, name)
         _record(session, principal, "account.change", f"account:{name}", before, after, now_s, request_id)
         return store.view(row)
-
-
-class StaleError(ConflictError):
-    """Whoever asks has not seen the newest state."""
 
 
 def _changes(

@@ -80,7 +80,6 @@ def ask(
     request_id: str | None = None,
 ) -> State:
     """Do what somebody asks. Raises: NotFoundError; RolloutError: it has no place now; PlanError: not readable."""
-
     by = principal.name
     gateways = list(gateways) if gateways is not None else None
 

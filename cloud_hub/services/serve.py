@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from cloud_hub.accounts.permissions import Principal
 from cloud_hub.api.app import create_app
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.server import ApiServer
@@ -29,6 +30,8 @@ from cloud_hub.jobs.runner import JobRunner
 from cloud_hub.services.gateways import GatewayDesk
 from cloud_hub.services.models import Publisher
 from cloud_hub.services.workshop import Workshop
+from cloud_hub.services.accounts import administrator_link
+from cloud_hub.services.sign_in import Door
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
 from cloud_hub.transport import Link
@@ -84,6 +87,8 @@ class Hub:
         self._identity = identity(self._database) if identity is not None else None
         self._jobs = JobRunner(self._database, settings, now_s, on_failure=self.stop)
         publish = Publisher(settings, self._database, repository, self._link) if repository is not None else None
+        self._now_s = now_s
+        self._door = Door(settings.account_limits)
         context = HubContext(
             database=self._database,
             captures_dir=settings.captures_dir,
@@ -99,13 +104,23 @@ class Hub:
                 settings.training_jobs,
                 desk(self._database) if desk is not None else None,
             ),
+            door=self._door,
+            public_url=settings.public_url,
         )
-        self._server = ApiServer(create_app(context), settings.api_host, settings.api_port)
+        self._server = ApiServer(
+            create_app(context), settings.api_host, settings.api_port, trusted_proxies=settings.trusted_proxies
+        )
+        self._public_url = settings.public_url
 
     @property
     def url(self) -> str:
         """Where the API and the page are."""
         return self._server.url
+
+    def first_link(self, principal: Principal) -> str | None:
+        """A one-time link that makes an administrator; None once there is one who can sign in."""
+        secret = administrator_link(self._database, self._door, principal, self._now_s(), only_first=True)
+        return f"{self._public_url or self.url}/link/{secret}" if secret is not None else None
 
     def run(self, ready_file: Path | None = None, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGINT, SIGTERM or `stop`. Call it in the main thread.

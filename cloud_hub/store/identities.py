@@ -26,8 +26,8 @@ class SqlIdentities:
     """
 
     def __init__(self, source: Settings | Database, by: Principal | None = None) -> None:
-        """Args: by: who stands in the audit log for tokens and revocations. Raises: SettingsError: the database cannot be
-        used.
+        """Args:   by: who stands in the audit log for tokens and revocations.
+        Raises: SettingsError: the database cannot be used.
         """
         self._by = by
         self._database = source if isinstance(source, Database) else open_database(source)

@@ -66,7 +66,10 @@ class RolloutStore:
         by: str,
         note: Callable[[Session], None] = lambda _session: None,
     ) -> None:
-        """Store a new rollout. `note`: more to write in the same transaction. Raises: ConflictError: another one that is not over has one of the gateways' slot."""
+        """Store a new rollout. `note`: more to write in the same transaction.
+
+        Raises: ConflictError: another one that is not over has one of the gateways' slot.
+        """
         rollout = state.rollout
         with self._database.write() as session:
             if session.get(t.Rollout, rollout.id) is not None:

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from cloud_hub.accounts.permissions import ROLE_PERMISSIONS, Principal, Role
 from cloud_hub.api.app import create_app
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.problems import MEDIA_TYPE
@@ -22,9 +23,9 @@ from cloud_hub.ingest.status import IngestStatus
 from cloud_hub.store.database import Database
 from tests.cloud_hub.rollout_kit import World, fleet_of
 from tests.simulators.fleet import NEW, SLOT
+from tests.simulators.hub import As
 
 BODY: dict[str, Any] = {
-    "by": "ann",
     "name": "r1",
     "slot": SLOT,
     "sha256": NEW,
@@ -50,16 +51,17 @@ class Site:
         )
         self.app = create_app(context)
 
-    def send(self, method: str, path: str, **more: Any) -> httpx.Response:
+    def send(self, method: str, path: str, *, by: str = "ann", **more: Any) -> httpx.Response:
         async def call() -> httpx.Response:
-            transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
+            app = As(self.app, Principal(by, "user", ROLE_PERMISSIONS[Role.ENGINEER]))
+            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://hub") as client:
                 return await client.request(method, f"/api/v1{path}", **more)
 
         return asyncio.run(call())
 
-    def call(self, method: str, path: str, status: int, body: Any = None) -> Any:
-        answer = self.send(method, path, **({} if body is None else {"json": body}))
+    def call(self, method: str, path: str, status: int, body: Any = None, *, by: str = "ann") -> Any:
+        answer = self.send(method, path, by=by, **({} if body is None else {"json": body}))
         assert answer.status_code == status, answer.text
         if status >= 400:
             assert answer.headers["content-type"] == MEDIA_TYPE
@@ -83,10 +85,10 @@ def test_made_watched_and_steered_over_the_api(database: Database, tmp_path: Pat
     failed = site.call("GET", "/rollouts/r1/gateways?stage=failed&limit=3", 200)
     assert [(m["kind"], m["detail"]) for m in failed["items"]] == [("refused", "budget")] * 3
     assert failed["next"] is not None
-    assert site.call("POST", "/rollouts/r1/retry", 200, {"by": "ann"})["cohorts"][0]["stages"] == {"waiting": 4}
-    assert site.call("POST", "/rollouts/r1/resume", 200, {"by": "ann"})["rollout"]["status"] == "trying"
-    assert site.call("POST", "/rollouts/r1/pause", 200, {"by": "bob", "why": "no"})["rollout"]["detail"] == "no"
-    assert site.call("POST", "/rollouts/r1/abort", 200, {"by": "bob"})["rollout"]["status"] == "aborting"
+    assert site.call("POST", "/rollouts/r1/retry", 200, {})["cohorts"][0]["stages"] == {"waiting": 4}
+    assert site.call("POST", "/rollouts/r1/resume", 200, {})["rollout"]["status"] == "trying"
+    assert site.call("POST", "/rollouts/r1/pause", 200, {"why": "no"}, by="bob")["rollout"]["detail"] == "no"
+    assert site.call("POST", "/rollouts/r1/abort", 200, {}, by="bob")["rollout"]["status"] == "aborting"
     log = site.call("GET", "/rollouts/r1/log", 200)["items"]
     assert [(n["event"], n["by"]) for n in log][:2] == [("abort", "bob"), ("stopped", "bob")]
     assert [r["id"] for r in site.call("GET", "/rollouts?status=aborting", 200)["items"]] == ["r1"]
@@ -102,7 +104,7 @@ def test_made_watched_and_steered_over_the_api(database: Database, tmp_path: Pat
         ({"limits": {"alarm_ratio": 0.5}}, 422, "plan: Expected `float` >= 1.0 - at `$.limits.alarm_ratio`"),
         ({"limits": {"alarm_rate": 2}}, 422, "unknown field `alarm_rate`"),
         ({"surprise": 1}, 422, "body.surprise"),
-        ({"by": ""}, 422, "body.by"),
+        ({"by": "bob"}, 422, "body.by"),
         ({"cohorts": []}, 422, "body.cohorts"),
     ],
 )
@@ -117,13 +119,11 @@ def test_what_has_no_place_is_a_conflict(database: Database, tmp_path: Path):
     site.call("POST", "/rollouts", 201, BODY)
     assert "there is one of this name" in site.call("POST", "/rollouts", 409, BODY)["detail"]
     assert "r1 is changing the slot" in site.call("POST", "/rollouts", 409, BODY | {"name": "r2"})["detail"]
-    assert (
-        site.call("POST", "/rollouts/r1/approve", 409, {"by": "ann"})["type"] == "urn:millwright:problem:rollout-state"
-    )
-    site.call("POST", "/rollouts/r9/approve", 404, {"by": "ann"})
+    assert site.call("POST", "/rollouts/r1/approve", 409, {})["type"] == "urn:millwright:problem:rollout-state"
+    site.call("POST", "/rollouts/r9/approve", 404, {})
     site.call("GET", "/rollouts/r9", 404)
     plain = {"content-type": "text/plain"}
-    answer = site.send("POST", "/rollouts/r1/abort", content=b'{"by":"x"}', headers=plain)
+    answer = site.send("POST", "/rollouts/r1/abort", content=b"{}", headers=plain)
     assert (answer.status_code, answer.headers["content-type"]) == (415, MEDIA_TYPE)
     assert site.call("GET", "/rollouts/r1", 200)["rollout"]["status"] == "trying"
 

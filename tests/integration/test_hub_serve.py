@@ -21,7 +21,11 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from cloud_hub.accounts.permissions import Permission, command_line
+from cloud_hub.accounts.records import Limits
 from cloud_hub.broker.loopback import find_mosquitto
+from cloud_hub.services.tokens import create_token
+from cloud_hub.store.database import Database
 from models.contract import topics
 from models.contract.ids import GatewayId
 from models.contract.messages import Message, ReceiptBody, decode
@@ -78,6 +82,16 @@ class Mosquitto:
             self._process = None
 
 
+def api_token(home: Path) -> str:
+    """A token that may do everything, as the command line would make it."""
+    with Database(f"sqlite:///{home / 'hub.sqlite3'}") as database:
+        now_s = time.time()
+        _, secret = create_token(
+            database, command_line("test"), Limits(), "test", list(Permission), 3600.0, now_s, account=None
+        )
+    return secret
+
+
 class HubProcess:
     """`python -m cloud_hub serve` with a home of its own."""
 
@@ -105,9 +119,10 @@ class HubProcess:
         assert written["pid"] == self.process.pid
         assert written["url"] == f"http://127.0.0.1:{written['port']}"
         self.url = written["url"]
+        self.headers = {"Authorization": f"Bearer {api_token(self.home)}"}
 
     def get(self, path: str, **parameters: Any) -> Any:
-        answer = httpx.get(self.url + path, params=parameters, timeout=30)
+        answer = httpx.get(self.url + path, params=parameters, headers=self.headers, timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -208,7 +223,7 @@ def test_what_gateways_send_is_stored_receipted_and_shown(hub: HubProcess, gatew
         np.testing.assert_array_equal(capture["data"].ravel(), np.arange(600, dtype=np.float32))
     rejected = wait_for("the rejection", lambda: hub.get("/api/v1/ingest/status")["rejections"])
     assert [r["reason"] for r in rejected] == ["message"]
-    page = httpx.get(hub.url, timeout=30).text
+    page = httpx.get(hub.url, headers=hub.headers, timeout=30).text
     assert "P-101" in page
     assert "BPFO at 87.4 Hz" in page
 

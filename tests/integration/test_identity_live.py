@@ -92,7 +92,7 @@ class Gateway:
         return self.process.wait(WAIT_S)
 
     def seen(self, online: bool = True) -> bool:
-        shown = httpx.get(f"{self.site.hub.url}/api/v1/gateways/{self.name}", timeout=30)
+        shown = httpx.get(f"{self.site.hub.url}/api/v1/gateways/{self.name}", headers=self.site.hub.headers, timeout=30)
         return shown.status_code == 200 and shown.json()["gateway"]["online"] is online
 
 

@@ -89,8 +89,8 @@ class Plant:
 
     def begin(self) -> None:
         self.until("all report", lambda: len(self.hub.get("/api/v1/gateways")["items"]) == 8)
-        body = {"by": "test", "name": "r1", "slot": SLOT, "sha256": NEW, "cohorts": _COHORTS}
-        answer = httpx.post(f"{self.hub.url}/api/v1/rollouts", json=body, timeout=30)
+        body = {"name": "r1", "slot": SLOT, "sha256": NEW, "cohorts": _COHORTS}
+        answer = httpx.post(f"{self.hub.url}/api/v1/rollouts", json=body, headers=self.hub.headers, timeout=30)
         assert answer.status_code == 201, answer.text
 
     def close(self) -> None:

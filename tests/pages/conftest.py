@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from cloud_hub.store.database import Database
+from tests.pages.gallery import add_gallery
 from tests.pages.harness import ARGUMENTS, CHROMIUM, DESKTOP, PageHub, Window, window
 from tests.simulators import plant_data
 
@@ -39,7 +40,9 @@ def make_hub(folder: Path, *, plant: bool = True) -> PageHub:
     database.migrate()
     if plant:
         plant_data.fill(database)
-    return PageHub(database, folder)
+    hub = PageHub(database, folder)
+    add_gallery(hub.app)
+    return hub
 
 
 @pytest.fixture(scope="package")

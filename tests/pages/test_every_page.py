@@ -8,7 +8,10 @@ from tests.pages.conftest import Open
 from tests.pages.harness import DESKTOP, PHONE
 
 # Every page that needs no more than the plant. Add yours.
-PATHS = ["/models", "/models/training", "/models/training/new", "/data", "/data/captures", "/data/labels", "/data/uploads", "/data/sets/new", "/rollouts", "/rollouts/new", "/gateways", "/gateways/gw-pumps", "/", "/api"]
+PATHS = [
+    "/", "/api", "/gallery", "/models", "/models/training", "/models/training/new", "/data", "/data/captures",
+    "/data/labels", "/data/uploads", "/data/sets/new", "/rollouts", "/rollouts/new", "/gateways", "/gateways/gw-pumps",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

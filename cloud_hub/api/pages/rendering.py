@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from cloud_hub.api.access import has_route
 from cloud_hub.api.context import HubContext
@@ -21,7 +21,7 @@ _YEAR_S = 365 * 86_400
 router = APIRouter(include_in_schema=False)
 
 
-def render(request: Request, template: str, *, status: int = 200, **values: object) -> HTMLResponse:
+def render(request: Request, template: str | Template, *, status: int = 200, **values: object) -> HTMLResponse:
     """A page. Templates get `values` and, from here: `fleet`, `now_s`, `principal`, `may(word)`, `places`, `path`,
     `theme`, `said`, `csrf_token`, `stream`, `ago_of(time_s)`.
 

@@ -56,9 +56,9 @@ def post_login(
     except TooManyTriesError as error:
         minutes = max(1, round(error.wait_s / 60))
         text = f"Too many failed tries. Wait {minutes} min before the next one, or ask an administrator for a link."
-        answer = _form(request, own_path(next), name, text, HTTPStatus.TOO_MANY_REQUESTS)
-        answer.headers["Retry-After"] = str(max(1, round(error.wait_s)))
-        return answer
+        slow = _form(request, own_path(next), name, text, HTTPStatus.TOO_MANY_REQUESTS)
+        slow.headers["Retry-After"] = str(max(1, round(error.wait_s)))
+        return slow
     except SignInError:
         return _form(request, own_path(next), name, "Name or password is wrong.", HTTPStatus.UNAUTHORIZED)
     answer = RedirectResponse(own_path(next), _SEE_OTHER)

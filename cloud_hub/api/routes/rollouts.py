@@ -231,7 +231,12 @@ def put_site(
 
 
 def _ask(
-    context: ContextDep, caller: Principal, request_id: str | None, rollout: str, verb: ask.Verb, **more: Any
+    context: ContextDep,
+    caller: Principal,
+    request_id: str | None,
+    rollout: str,
+    verb: ask.Verb,
+    **more: Any,  # noqa: ANN401 - of `ask.ask`
 ) -> None:
     ask.ask(context.database, caller, rollout, verb, context.now_s(), request_id=request_id, **more)
 
