@@ -20,11 +20,11 @@ _NOT_ID = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """An axis: its label with unit, and its ticks. `utc`: it shows times, in the zone that the legend names."""
+    """An axis: its label with unit, and its ticks. `time`: the scale of UTC seconds where it shows times."""
 
     label: str
     ticks: Sequence[Tick]
-    utc: bool = False
+    time: Scale | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,13 @@ def figure(
         *over,
         class_="plot",
         role="img",
+        data_from_s=x.time.low if x.time is not None else None,
+        data_to_s=x.time.high if x.time is not None else None,
         aria_labelledby=f"{name}-title {name}-desc",
     )
-    labels = element("p", _zone(x), class_="axis-x") if x.utc else element("p", class_="axis-x", text=x.label)
+    labels = (
+        element("p", _zone(x), class_="axis-x") if x.time is not None else element("p", class_="axis-x", text=x.label)
+    )
     return element(
         "figure",
         element("figcaption", element("span", class_="chart-title", text=title), _legend(legend)),
@@ -143,7 +147,8 @@ def _x_tick(tick: Tick) -> Svg:
 
 
 def _zone(x: Axis) -> str:
-    return f"{element('span', text=x.label)} ({element('span', data_zone='', text='UTC')})"
+    utc = next((tick.utc for tick in x.ticks if tick.utc is not None), "")  # summer or winter is said of the data
+    return f"{element('span', text=x.label)} ({element('span', data_zone=utc, text='UTC')})"
 
 
 def _legend(keys: Sequence[Key]) -> str:

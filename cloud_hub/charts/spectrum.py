@@ -12,6 +12,7 @@ from cloud_hub.charts.frame import Axis, Key, figure, line
 from cloud_hub.charts.markup import Svg, element, percent
 from cloud_hub.charts.scale import Scale, span_of, ticks
 
+_ROOM_FOR_A_NAME = 0.06  # of the plot's width: on a phone two figures and a sign
 MAX_FAULTS = 4  # as many as there are colours and dashes
 
 
@@ -74,11 +75,14 @@ def spectrum_chart(
 def _fault(x: Scale, fault: FaultLines, row: int) -> list[Svg]:
     """A dashed line at each harmonic, its number above: the fundamental has the fault's name."""
     marks = []
+    named_at = -1.0
     for i, hz in enumerate(fault.lines_hz):
         at = x.at(hz)
         if not 0 <= at <= 1:
             continue
         place, lift = percent(at), -5 - 15 * row
+        named = i == 0 or at - named_at >= _ROOM_FOR_A_NAME
+        named_at = at if named else named_at
         marks.append(
             element(
                 "g",
@@ -87,7 +91,7 @@ def _fault(x: Scale, fault: FaultLines, row: int) -> list[Svg]:
                 element(
                     "text", class_=f"fault-text fault-{row}", x=place, y="0", dy=lift, text_anchor="middle",
                     text=fault.fault if i == 0 else f"{i + 1}\N{MULTIPLICATION SIGN}",
-                ),
+                ) if named else "",
             )
         )  # fmt: skip
     return marks

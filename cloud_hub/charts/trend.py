@@ -72,7 +72,7 @@ def trend_chart(
         key,
         title,
         _describe(label, middle, top, limit),
-        x=Axis("Time", time_ticks(x), utc=True),
+        x=Axis("Time", time_ticks(x), time=x),
         y=Axis(label, ticks(y)),
         plot=plot,
         over=over,

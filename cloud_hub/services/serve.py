@@ -27,11 +27,11 @@ from cloud_hub.ingest.status import StatusView
 from cloud_hub.ingest.worker import IngestWorker
 from cloud_hub.jobs.places import Places
 from cloud_hub.jobs.runner import JobRunner
+from cloud_hub.services.accounts import administrator_link
 from cloud_hub.services.gateways import GatewayDesk
 from cloud_hub.services.models import Publisher
-from cloud_hub.services.workshop import Workshop
-from cloud_hub.services.accounts import administrator_link
 from cloud_hub.services.sign_in import Door
+from cloud_hub.services.workshop import Workshop
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
 from cloud_hub.transport import Link

@@ -66,7 +66,7 @@ class PageHub:
             now_s=lambda: self.now_s,
             ingest=self.status.view,
             connected=lambda: self.connected,
-            workshop=Workshop(Places.of(load_settings(folder)), wake=lambda: self.wake()),
+            workshop=Workshop(Places.of(load_settings(folder)), wake=lambda: self.wake()),  # noqa: PLW0108 - a test sets it later
         )
         self.app: FastAPI = create_app(context)
         self.app.add_middleware(AsRole)

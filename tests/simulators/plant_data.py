@@ -10,13 +10,20 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from cloud_hub.delivery.registry import BundleRecord
+from cloud_hub.rollout.cohorts import assign
+from cloud_hub.rollout.machine import begin
+from cloud_hub.rollout.plan import Cohort, Plan, decode_plan
+from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database
 from cloud_hub.store.registry import SqlRegistry
+from cloud_hub.store.rollouts import RolloutStore
 from cloud_hub.store.writer import Message, Received, Writer
 from models.contract.messages import (
+    Ack,
     AgentState,
     AlarmEvent,
     Diagnosis,
@@ -248,8 +255,67 @@ def _bundles(database: Database, now_s: float) -> None:
 def fill(database: Database, *, now_s: float = NOW_S, days: float = 7.0, span_s: float = 600.0, seed: int = 5) -> None:
     """Write the plant into an empty, migrated database. `span_s`: of one trend row."""
     rng = np.random.default_rng(seed)
-    writer = Writer(database, lambda: now_s)
+    clock = [now_s - 30 * DAY]
+    writer = Writer(database, lambda: clock[0])
+
+    def store(at_s: float, messages: Sequence[Message]) -> None:
+        clock[0] = at_s
+        for start in range(0, len(messages), 50):
+            writer.store([Received(m) for m in messages[start : start + 50]])
+
     _bundles(database, now_s)
-    messages: list[Message] = [*_states(now_s), *_trends(now_s, rng, days, span_s), *_events(now_s)]
-    for start in range(0, len(messages), 50):
-        writer.store([Received(m) for m in messages[start : start + 50]])
+    states = list(_states(now_s))
+    new = [s for s in states if s.gateway == "gw-water"]
+    store(now_s - 30 * DAY, [s for s in states if s not in new])
+    trends = list(_trends(now_s, rng, days, span_s))
+    gone = [m for m in trends if m.gateway == "gw-offline"]
+    store(now_s - 7 * HOUR, new)
+    store(now_s - 4 * HOUR, gone)
+    store(now_s - 4 * HOUR, [_last_will(s) for s in states if s.gateway == "gw-offline"])
+    _rollouts(database, now_s)
+    store(now_s - 3 * HOUR, list(_acks(now_s)))
+    store(now_s - 20, [*(m for m in trends if m not in gone), *_events(now_s), *(s for s in states if s.online)])
+
+
+def _rollouts(database: Database, now_s: float) -> None:
+    """One that is over, one that tries bundle 3 on its first gateway."""
+    store = RolloutStore(database)
+    for name, version, ago_s in (("pumps-2", 2, 6 * DAY), ("pumps-3", 3, 2 * HOUR)):
+        plan = Plan(
+            slot="pump-vibration",
+            sha256=sha("pump-vibration", version),
+            cohorts=[
+                Cohort(name="canary", gateways=["gw-cooling"], errors="0", success="100 %", shadow_windows=400),
+                Cohort(name="everywhere", share="100 %", errors="10 %", success="80 %"),
+            ],
+        )
+        text = msgspec.json.encode(plan).decode()
+        state = begin(name, decode_plan(text, name), assign(name, plan, store.sites(plan.slot)), now_s - ago_s)
+        store.create(state, text, plan.slot, plan.sha256, now_s - ago_s, "engineer@plant")
+        if version == 2:
+            _finish(database, name)
+    with database.write() as session:
+        canary = session.get_one(t.RolloutMember, ("pumps-3", "gw-cooling"))
+        canary.stage, canary.sent, canary.windows, canary.want_seq = "shadow", True, 310, 8
+
+
+def _finish(database: Database, rollout: str) -> None:
+    with database.write() as session:
+        over = session.get_one(t.Rollout, rollout)
+        over.status, over.cohort = "finished", 1
+        for member in session.query(t.RolloutMember).where(t.RolloutMember.rollout_id == rollout):
+            member.stage, member.sent, member.windows = "done", True, 420
+
+
+def _last_will(state: AgentState) -> AgentState:
+    """What the broker says for a gateway that has gone without a word."""
+    return msgspec.structs.replace(state, online=False)
+
+
+def _acks(now_s: float) -> Iterator[Ack]:
+    for gateway in ("gw-pumps", "gw-cooling"):
+        for phase, ago_s in (("fetched", 3.4), ("verified", 3.3), ("shadow", 3.2), ("active", 3.1), ("confirmed", 3.0)):
+            yield Ack(
+                gateway=gateway, seq=7, slot="pump-vibration", phase=phase, time_s=now_s - ago_s * HOUR,  # type: ignore[arg-type]
+                sha256=sha("pump-vibration", 2),
+            )  # fmt: skip

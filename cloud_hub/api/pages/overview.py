@@ -1,4 +1,4 @@
-"""The fleet at a glance: how its machines are, and what has changed today."""
+"""The fleet at a glance: how its machines are, and what has changed in the last day."""
 
 from __future__ import annotations
 
@@ -9,34 +9,30 @@ from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.context import ContextDep, SessionDep
 from cloud_hub.api.guard import needs
 from cloud_hub.api.pages.rendering import render
-from cloud_hub.store import fleet_queries, history_queries
+from cloud_hub.store import history_queries, overview_queries, rollout_queries
 from cloud_hub.store.paging import Paging
-from cloud_hub.store.views import PointView
 
 router = APIRouter(include_in_schema=False)
-_SHOWN = Paging(limit=100)
-_FEW = Paging(limit=10)
+LATELY_S = 86_400.0
+_ALARMS, _FEW = Paging(limit=6), Paging(limit=5)
 
 
 @router.get("/", response_class=HTMLResponse, dependencies=[Depends(needs(Permission.FLEET_READ))])
 def overview(request: Request, session: SessionDep, context: ContextDep) -> HTMLResponse:
-    """Open alarms first, then machines, gateways, bundles."""
+    """Health map, open alarms, what changed."""
+    since_s = context.now_s() - LATELY_S
     return render(
         request,
         "overview/page.html.j2",
         connected=context.connected(),
         ingest=context.ingest(),
-        alarms=history_queries.list_alarms(session, _SHOWN, status="raised"),
-        cleared=history_queries.list_alarms(session, _FEW, status="cleared"),
-        machines=fleet_queries.list_machines(session, _SHOWN),
-        points=_points_by_machine(session),
-        gateways=fleet_queries.list_gateways(session, _SHOWN),
-        bundles=fleet_queries.list_bundles(session, _FEW),
+        health=overview_queries.health_map(session),
+        gateways=overview_queries.gateway_counts(session),
+        open_alarms=history_queries.list_alarms(session, _ALARMS, status="raised"),
+        raised=overview_queries.alarms_raised(session, since_s),
+        latest=history_queries.list_alarms(session, _FEW, since_s=since_s),
+        changes=overview_queries.gateway_changes(session, since_s),
+        installed=overview_queries.bundles_installed(session, since_s),
+        rollouts=rollout_queries.list_rollouts(session, _FEW),
+        since_s=since_s,
     )
-
-
-def _points_by_machine(session: SessionDep) -> dict[str, list[PointView]]:
-    points: dict[str, list[PointView]] = {}
-    for point in fleet_queries.list_points(session, Paging(limit=500), current=True).items:
-        points.setdefault(point.machine, []).append(point)
-    return points

@@ -9,7 +9,6 @@ const FORMATS = {
   "tick-time": { hour: "2-digit", minute: "2-digit" },
   "tick-date": { month: "short", day: "numeric" },
   "tick-month": { month: "short", year: "numeric" },
-  "tick-date-hour": { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" },
   "tick-second": { hour: "2-digit", minute: "2-digit", second: "2-digit" },
 };
 const AGO_EVERY_MS = 15_000;
@@ -33,8 +32,9 @@ export function ago(seconds) {
 export function localise(root) {
   for (const element of root.querySelectorAll("time[data-local], text[data-utc]")) {
     const how = element.dataset.local;
-    const when = new Date(element.dataset.utc ?? element.getAttribute("datetime"));
+    let when = new Date(element.dataset.utc ?? element.getAttribute("datetime"));
     if (Number.isNaN(when.getTime())) continue;
+    if (how === "tick-date" && element.dataset.utc) when = moveToMidnight(element, when);
     const whole = `${formatter("datetime").format(when)} ${zone(when)}`;
     if (how === "ago") element.title = whole;
     else {
@@ -42,16 +42,33 @@ export function localise(root) {
       if (!element.dataset.utc) element.title = `${whole} · ${when.toISOString().slice(0, 19)}Z`;
     }
   }
-  for (const element of root.querySelectorAll("[data-zone]")) element.textContent = zone(new Date());
+  for (const element of root.querySelectorAll("[data-zone]")) {
+    element.textContent = zone(element.dataset.zone ? new Date(element.dataset.zone) : new Date());
+  }
 }
 
-/** Ticks stand at round UTC times: what is midnight there need not be it here, and a date alone would mislead. */
+/** Ticks stand at round UTC times: what is midnight there need not be it here. */
 function tickKind(how, when) {
   const midnight = when.getHours() === 0 && when.getMinutes() === 0;
   if (how === "tick-midnight") return midnight ? "tick-date" : "tick-time";
   if (how === "tick-time" && midnight) return "tick-date";
-  if (how === "tick-date" && !midnight) return "tick-date-hour";
   return how;
+}
+
+/** A date on an axis stands where the day begins for the viewer: its tick moves there from midnight UTC. */
+function moveToMidnight(text, utc) {
+  const when = new Date(utc.getTime() + 43_200_000);
+  when.setHours(0, 0, 0, 0);
+  const { fromS, toS } = text.closest("svg.plot").dataset;
+  const at = (when.getTime() / 1000 - Number(fromS)) / (Number(toS) - Number(fromS));
+  text.parentElement.toggleAttribute("hidden", at < 0 || at > 1);
+  const place = `${(100 * at).toFixed(2)}%`;
+  text.setAttribute("x", place);
+  for (const line of text.parentElement.querySelectorAll("line")) {
+    line.setAttribute("x1", place);
+    line.setAttribute("x2", place);
+  }
+  return when;
 }
 
 function zone(when) {

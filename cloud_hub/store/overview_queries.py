@@ -1,0 +1,187 @@
+"""Reads of the overview: how the fleet is now, and what has changed lately.
+
+What they cost grows with the fleet and with what happened in the time asked for, never with the age of the data: tables
+of history are read from their newest end, through an index, until they are older than that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, select
+from sqlalchemy.orm import Session
+
+from cloud_hub.store import tables as t
+from cloud_hub.store.views import Verdict
+
+_WORST_FIRST: tuple[Verdict, ...] = ("alarm", "warn", "warming_up", "ok")
+MAX_TILES = 300
+MAX_COUNTED = 1000
+INSTALLED = "confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A machine on the health map: its worst verdict, its highest score, whether all of its gateways are there."""
+
+    machine: str
+    verdict: Verdict
+    score: float | None
+    points: int
+    online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HealthMap:
+    """The machines of the fleet. `counts`: how many there are of each verdict. `tiles`: all of them by name, or the
+    `MAX_TILES` worst where there are more.
+    """
+
+    counts: dict[Verdict, int]
+    tiles: tuple[Tile, ...]
+
+    @property
+    def machines(self) -> int:
+        """How many there are."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCounts:
+    """Gateways: all, those that are there."""
+
+    total: int
+    online: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayChange:
+    """A gateway that is not there any more ("gone"), or that was never there before ("new"). `time_s`: when it was
+    last, or first, heard.
+    """
+
+    gateway: str
+    kind: str
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A bundle that gateways have put into service: on how many, and when last."""
+
+    slot: str
+    sha256: str
+    version: str | None
+    gateways: int
+    last_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmCount:
+    """How many alarms were raised; `more`: at least so many."""
+
+    count: int
+    more: bool
+
+
+def health_map(session: Session, limit: int = MAX_TILES) -> HealthMap:
+    """How the machines are."""
+    machines = _machines()
+    by_severity = dict(
+        session.execute(select(machines.c.severity, func.count()).group_by(machines.c.severity)).tuples().all()
+    )
+    counts = {word: by_severity.get(i, 0) for i, word in enumerate(_WORST_FIRST)}
+    query = select(machines).order_by(machines.c.severity, machines.c.machine).limit(limit)
+    tiles = [
+        Tile(row.machine, _WORST_FIRST[row.severity], row.score, row.points, bool(row.online))
+        for row in session.execute(query)
+    ]
+    if sum(counts.values()) <= limit:
+        tiles.sort(key=lambda tile: tile.machine)  # each machine in its place, whatever happens to it
+    return HealthMap(counts, tuple(tiles))
+
+
+def gateway_counts(session: Session) -> GatewayCounts:
+    """How many gateways there are, and are there."""
+    total, online = session.execute(
+        select(func.count(), func.coalesce(func.sum(_one_if(t.Gateway.online)), 0)).select_from(t.Gateway)
+    ).one()
+    return GatewayCounts(total, online)
+
+
+def gateway_changes(session: Session, since_s: float, limit: int = 10) -> tuple[GatewayChange, ...]:
+    """Gateways that went away or were first heard since then, the latest first."""
+    gone = (
+        select(t.Gateway.id, t.Gateway.last_seen_s)
+        .where(t.Gateway.online.is_(False), t.Gateway.last_seen_s >= since_s)
+        .order_by(t.Gateway.last_seen_s.desc())
+        .limit(limit)
+    )
+    new = (
+        select(t.Gateway.id, t.Gateway.first_seen_s)
+        .where(t.Gateway.first_seen_s >= since_s)
+        .order_by(t.Gateway.first_seen_s.desc())
+        .limit(limit)
+    )
+    found = [
+        GatewayChange(gateway, kind, time_s)
+        for kind, query in (("gone", gone), ("new", new))
+        for gateway, time_s in session.execute(query).tuples()
+    ]
+    return tuple(sorted(found, key=lambda change: -change.time_s)[:limit])
+
+
+def alarms_raised(session: Session, since_s: float) -> AlarmCount:
+    """How many alarms were raised since then, counted to `MAX_COUNTED`."""
+    some = select(t.Alarm.id).where(t.Alarm.raised_s >= since_s).order_by(t.Alarm.raised_s.desc())
+    count = session.scalar(select(func.count()).select_from(some.limit(MAX_COUNTED + 1).subquery())) or 0
+    return AlarmCount(min(count, MAX_COUNTED), count > MAX_COUNTED)
+
+
+def bundles_installed(session: Session, since_s: float, limit: int = 10) -> tuple[Installed, ...]:
+    """Bundles that gateways have confirmed since then, the latest first.
+
+    Acks are numbered as they come, so the first older one, looked for from the newest end, bounds what is read.
+    """
+    before = session.scalar(_newest_ack_before(since_s)) or 0
+    last_s = func.max(t.Ack.received_s)
+    query = (
+        select(t.Ack.slot, t.Ack.sha256, t.Bundle.version, func.count(t.Ack.gateway_id.distinct()), last_s)
+        .outerjoin(t.Bundle, t.Bundle.sha256 == t.Ack.sha256)
+        .where(t.Ack.id > before, t.Ack.phase == INSTALLED, t.Ack.sha256.is_not(None))
+        .group_by(t.Ack.slot, t.Ack.sha256, t.Bundle.version)
+        .order_by(last_s.desc())
+        .limit(limit)
+    )
+    return tuple(
+        Installed(slot, sha256, version, gateways, at_s)
+        for slot, sha256, version, gateways, at_s in session.execute(query).tuples()
+        if sha256 is not None
+    )
+
+
+def _newest_ack_before(since_s: float) -> Select[tuple[int]]:
+    return select(t.Ack.id).where(t.Ack.received_s < since_s).order_by(t.Ack.id.desc()).limit(1)
+
+
+def _machines() -> Subquery:
+    severity = case(
+        {word: i for i, word in enumerate(_WORST_FIRST)}, value=t.Point.verdict, else_=len(_WORST_FIRST) - 1
+    )
+    return (
+        select(
+            t.Point.machine_id.label("machine"),
+            func.min(severity).label("severity"),
+            func.max(t.Point.score).label("score"),
+            func.count().label("points"),
+            func.min(_one_if(t.Gateway.online)).label("online"),
+        )
+        .join(t.Gateway, and_(t.Gateway.id == t.Point.gateway_id))
+        .where(t.Point.current.is_(True))
+        .group_by(t.Point.machine_id)
+        .subquery()
+    )
+
+
+def _one_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return case((condition, 1), else_=0)
