@@ -43,7 +43,7 @@ _HEADERS = [
         ),
     ),
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # with no-referrer, browsers send forms with `Origin: null`
 ]
 _PRIVATE = (b"cache-control", b"no-store")
 

@@ -45,17 +45,18 @@ async def file_of_form(request: Request, field: str, folder: Path, most_bytes: i
     """
     bounded_form(request, most_bytes)
     form = await request.form(max_files=1, max_fields=16)
-    found = form.get(field)
-    if not isinstance(found, UploadFile) or not found.filename:
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{field}: expected a file, got none")
     path = _partial(folder)
     try:
+        found = form.get(field)
+        if not isinstance(found, UploadFile) or not found.filename:
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{field}: expected a file, got none")
         with path.open("wb") as file:
             while part := await found.read(_BLOCK):
                 await run_in_threadpool(file.write, part)
         yield found.filename, path
     finally:
         path.unlink(missing_ok=True)
+        await form.close()
 
 
 def bounded_form(request: Request, most_bytes: int) -> None:
