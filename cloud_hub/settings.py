@@ -9,7 +9,10 @@ The home folder holds everything that the hub keeps:
     repository/       TUF metadata, as signed
     bundles/          <sha256>.mwb
     captures/         <capture id>.npz
-    reports/          <bundle version>.html
+    reports/          <bundle digest>.html, of trainings that the hub ran
+    candidates/       <sha256>.mwb, trained here and not published
+    uploads/          <sha256>.<kind>, files that people brought
+    jobs/             <job id>/: log and progress of each training
 """
 
 from __future__ import annotations
@@ -63,6 +66,11 @@ class Settings(BaseSettings):
     # By which a trend batch that comes again is known. A gateway that sends one again after more days than this would
     # have it stored twice.
     keep_seen_days: float = Field(180, ge=30)
+    training_jobs: int = Field(1, ge=0, le=64)  # at the same time; 0: this hub trains nothing
+    training_nice: int = Field(10, ge=0, le=19)
+    training_hours: float = Field(12, gt=0, le=720)  # a job that takes longer has failed
+    upload_max_mb: float = Field(256, gt=0, le=65_536)  # of one file
+    uploads_max_gb: float = Field(20, gt=0, le=1_000_000)  # of all of them
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=0, le=65535)
     public_url: str = Field("", pattern=r"^(https?://[^/?#\s]+)?\z")  # where people find the hub: of a TLS proxy
@@ -152,6 +160,21 @@ class Settings(BaseSettings):
     def reports_dir(self) -> Path:
         """Training reports."""
         return self.home / "reports"
+
+    @property
+    def candidates_dir(self) -> Path:
+        """Bundles that were trained here and are not published."""
+        return self.home / "candidates"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Files that people brought, by digest."""
+        return self.home / "uploads"
+
+    @property
+    def jobs_dir(self) -> Path:
+        """A folder for each training job."""
+        return self.home / "jobs"
 
     @classmethod
     def settings_customise_sources(

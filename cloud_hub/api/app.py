@@ -13,19 +13,31 @@ from cloud_hub.api.auth import Recognise
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, static
 from cloud_hub.api.pages import alarms as alarm_pages
+from cloud_hub.api.pages import data as data_pages
+from cloud_hub.api.pages import datasets as dataset_pages
+from cloud_hub.api.pages import gateways as gateway_pages
 from cloud_hub.api.pages import machines as machine_pages
+from cloud_hub.api.pages import models as model_pages
+from cloud_hub.api.pages import rollouts as rollout_pages
+from cloud_hub.api.pages import training as training_pages
 from cloud_hub.api.routes import (
     accounts,
     alarms,
+    datasets,
     enrolment,
     fleet,
+    gateways,
     history,
     hooks,
+    jobs,
+    labels,
     machines,
     metrics,
+    models,
     rollouts,
     stream,
     system,
+    uploads,
 )
 from cloud_hub.live.feed import Feed
 from cloud_hub.observing.metrics import Metrics
@@ -40,7 +52,7 @@ _HEADERS = [
         ),
     ),
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # with no-referrer, browsers send forms with `Origin: null`
 ]
 _PRIVATE = (b"cache-control", b"no-store")
 
@@ -72,14 +84,20 @@ def create_app(context: HubContext) -> FastAPI:
     for routes in (
         accounts,
         alarms,
+        datasets,
         enrolment,
         fleet,
+        gateways,
         history,
         hooks,
+        jobs,
+        labels,
         machines,
+        models,
         rollouts,
         stream,
         system,
+        uploads,
     ):
         app.include_router(routes.router, prefix=PREFIX)
     app.include_router(metrics.router)
@@ -94,6 +112,9 @@ def create_app(context: HubContext) -> FastAPI:
         sign_in,
         static,
     ):
+        app.include_router(page.router)
+    # Trainings before models: /models/training is not a digest.
+    for page in (training_pages, model_pages, data_pages, dataset_pages, rollout_pages, gateway_pages):
         app.include_router(page.router)
     routes_of(app)  # every one of them has an owner, or there is no application
     app.add_middleware(Recognise, context=context)
@@ -118,8 +139,8 @@ class _SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                kept = any(name == b"cache-control" for name, _ in message["headers"])
-                more = _HEADERS if kept else [*_HEADERS, _PRIVATE]
+                own = {name for name, _ in message["headers"]}  # a report has a content policy of its own
+                more = (header for header in (*_HEADERS, _PRIVATE) if header[0] not in own)
                 message["headers"] = [*message["headers"], *more]
             await send(message)
 

@@ -39,3 +39,9 @@ IfMatch = Annotated[int | None, Depends(_if_match)]
 def tag(response: Response, revision: int) -> None:
     """Say which revision this is."""
     response.headers["ETag"] = f'"{revision}"'
+
+
+def request_id(request: Request) -> str | None:
+    """What this request is called in logs and in the audit log, where it has a name."""
+    found: str | None = getattr(request.state, "request_id", None)
+    return found

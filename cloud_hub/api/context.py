@@ -9,9 +9,11 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Query, Request
 
+from cloud_hub.errors import ConflictError
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.services.concerns import Concern
 from cloud_hub.services.sign_in import Door
+from cloud_hub.services.workshop import Workshop
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Paging
 from models.contract.ids import ID_PATTERN
@@ -54,6 +56,7 @@ class HubContext:
     metadata_until_s: Callable[[], Mapping[str, float]] = dict
     authority: Callable[[], str] | None = None
     concerns: Callable[[], Sequence[Concern]] = tuple
+    workshop: Workshop | None = None
 
 
 def _context(request: Request) -> HubContext:
@@ -63,6 +66,15 @@ def _context(request: Request) -> HubContext:
 
 
 ContextDep = Annotated[HubContext, Depends(_context)]
+
+
+def _workshop(context: ContextDep) -> Workshop:
+    if context.workshop is None:
+        raise ConflictError("this hub only watches: it keeps no files and trains nothing")
+    return context.workshop
+
+
+WorkshopDep = Annotated[Workshop, Depends(_workshop)]
 
 
 def _session(context: ContextDep) -> Iterator[Session]:

@@ -23,6 +23,8 @@ from cloud_hub.alarms.states import AlarmStateError
 from cloud_hub.api.access import describe_access
 from cloud_hub.errors import (
     ConflictError,
+    DataError,
+    GateError,
     HookError,
     HubError,
     KeyReusedError,
@@ -68,6 +70,8 @@ _HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
     (ConflictError, HTTPStatus.CONFLICT, "conflict"),
     (AlarmStateError, HTTPStatus.CONFLICT, "alarm-state"),
     (ActionError, HTTPStatus.UNPROCESSABLE_ENTITY, "action"),
+    (GateError, HTTPStatus.CONFLICT, "gate"),
+    (DataError, HTTPStatus.UNPROCESSABLE_ENTITY, "data"),
     (RolloutError, HTTPStatus.CONFLICT, "rollout-state"),
     (PlanError, HTTPStatus.UNPROCESSABLE_ENTITY, "plan"),
     (StoreUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable"),

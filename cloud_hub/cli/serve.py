@@ -58,13 +58,14 @@ def serve(
         settings = settings.model_copy(update={"api_port": port})
     # Without keys this hub watches a fleet that another one signs for.
     repository = hub_repository(settings) if settings.keys_dir.is_dir() else None
-    desk, concerns = None, Concerns()
+    desk, people, concerns = None, None, Concerns()
     if settings.api_names and not settings.identity_dir.is_dir():
         raise SettingsError("api_names: expected a certificate authority to issue for them: `cloud-hub identity init`")
     if settings.identity_dir.is_dir():
         from cloud_hub.identity.api_certificate import renew_api
         from cloud_hub.identity.folder import IdentityFolder
         from cloud_hub.identity.service import IdentityService
+        from cloud_hub.services.gateways import GatewayDesk
         from cloud_hub.store.identities import SqlIdentities
 
         folder = IdentityFolder(settings.identity_dir, settings.fleet)
@@ -73,6 +74,7 @@ def serve(
         desk = lambda database: IdentityService(  # noqa: E731
             settings, folder, SqlIdentities(database), tell=lambda texts: concerns.set("identity", texts)
         )
+        people = lambda database: GatewayDesk(settings, folder, database)  # noqa: E731
     hub = Hub(
         settings,
         rescore=Rescorer(settings.bundles_dir),
@@ -82,6 +84,8 @@ def serve(
         metadata_until_s=repository.expires_s if repository is not None else dict,
         notify=lambda database, url: _notify(settings, database, url),
         concerns=concerns,
+        repository=repository,
+        desk=people,
     )
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
     first = hub.first_link(caller())

@@ -26,15 +26,21 @@ from cloud_hub.identity.service import IdentityService
 from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.ingest.worker import IngestWorker, settle_collector
+from cloud_hub.jobs.places import Places
+from cloud_hub.jobs.runner import JobRunner
 from cloud_hub.live.feed import Feed
 from cloud_hub.services import alarms
 from cloud_hub.services.accounts import administrator_link
 from cloud_hub.services.concerns import Concerns
+from cloud_hub.services.gateways import GatewayDesk
+from cloud_hub.services.models import Publisher
 from cloud_hub.services.retention import Retention
 from cloud_hub.services.sign_in import Door
+from cloud_hub.services.workshop import Workshop
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
 from cloud_hub.transport import Link
+from cloud_hub.trust.repository import Repository
 from models.contract.topics import up_filters
 
 _log = logging.getLogger(__name__)
@@ -57,7 +63,8 @@ class Worker(Protocol):
 
 class Hub:
     """One hub process. `periodic` is called with the link every `period_s` while the broker is there; so is what
-    `rollouts` makes of the database, every `rollout_period_s`, in a thread of its own.
+    `rollouts` makes of the database, every `rollout_period_s`, in a thread of its own. `repository`: what bundles are
+    signed with; without one this hub publishes none. `desk`: issues enrolment tokens and revokes certificates.
     """
 
     def __init__(
@@ -74,6 +81,8 @@ class Hub:
         metadata_until_s: Callable[[], Mapping[str, float]] = dict,
         notify: Callable[[Database, str], Worker] | None = None,
         concerns: Concerns | None = None,
+        repository: Repository | None = None,
+        desk: Callable[[Database], GatewayDesk] | None = None,
     ) -> None:
         """Raises: SettingsError: the database cannot be used, or the address is taken."""
         self._stop = threading.Event()
@@ -98,6 +107,8 @@ class Hub:
         )
         self._retention = Retention(self._database, settings, now_s, stopped=self._stop.is_set)
         self._identity = identity(self._database) if identity is not None else None
+        self._jobs = JobRunner(self._database, settings, now_s, on_failure=self.stop)
+        publish = Publisher(settings, self._database, repository, self._link) if repository is not None else None
         self._now_s = now_s
         self._door = Door(settings.account_limits)
         context = HubContext(
@@ -108,6 +119,13 @@ class Hub:
             ingest=self._ingest_view,
             connected=lambda: self._link.connected,
             enrol=self._identity.enrol if self._identity is not None else None,
+            workshop=Workshop(
+                Places.of(settings),
+                self._jobs.wake,
+                publish,
+                settings.training_jobs,
+                desk(self._database) if desk is not None else None,
+            ),
             door=self._door,
             public_url=settings.public_url,
             metadata_until_s=metadata_until_s,
@@ -156,6 +174,7 @@ class Hub:
             self._identity.start()
         if self._notify is not None:
             self._notify.start()
+        self._jobs.start()
         for thread in threads:
             thread.start()
         try:
@@ -165,7 +184,11 @@ class Hub:
             self._shut_down(threads)
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
-        for what, failure in (("ingest", self._ingest.failure), ("periodic work", self._failure)):
+        for what, failure in (
+            ("ingest", self._ingest.failure),
+            ("periodic work", self._failure),
+            ("training jobs", self._jobs.failure),
+        ):
             if failure is not None:
                 raise HubError(f"{what} failed: {failure!r}") from failure
 
@@ -186,6 +209,7 @@ class Hub:
             self._identity.stop()
         if self._notify is not None:
             self._notify.stop()
+        self._jobs.stop()
         self._link.close()
         self._database.close()
 

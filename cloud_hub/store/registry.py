@@ -49,29 +49,7 @@ class SqlRegistry:
         Raises: ConflictError: its slot and version already name another bundle.
         """
         with self._database.write() as session:
-            if session.get(t.Bundle, record.sha256) is not None:
-                return
-            other = session.scalar(
-                select(t.Bundle.sha256).where(t.Bundle.slot == record.slot, t.Bundle.version == record.version)
-            )
-            if other is not None:
-                raise ConflictError(
-                    f"bundle {record.slot}/{record.version}: already published as {other}, got {record.sha256}; "
-                    "a version names one bundle for ever"
-                )
-            session.add(
-                t.Bundle(
-                    sha256=record.sha256,
-                    slot=record.slot,
-                    version=record.version,
-                    family=record.family,
-                    target=record.target,
-                    length=record.length,
-                    created_s=record.created_s,
-                    manifest_json=record.manifest_json,
-                )
-            )
-            if self._by is not None:
+            if insert_bundle(session, record) and self._by is not None:
                 audit.record(
                     session, self._by, "bundle.publish", f"bundle:{record.sha256}", before=None,
                     after={"slot": record.slot, "version": record.version}, now_s=record.created_s,
@@ -170,6 +148,33 @@ class SqlRegistry:
                     before={"seq": before.seq, "bundles": dict(before.bundles)} if before is not None else None,
                     after={"seq": record.seq, "bundles": dict(record.bundles)}, now_s=record.issued_s,
                 )  # fmt: skip
+
+
+def insert_bundle(session: Session, record: BundleRecord) -> bool:
+    """See `SqlRegistry.add_bundle`. Returns: whether it is new."""
+    if session.get(t.Bundle, record.sha256) is not None:
+        return False
+    other = session.scalar(
+        select(t.Bundle.sha256).where(t.Bundle.slot == record.slot, t.Bundle.version == record.version)
+    )
+    if other is not None:
+        raise ConflictError(
+            f"bundle {record.slot}/{record.version}: already published as {other}, got {record.sha256}; "
+            "a version names one bundle for ever"
+        )
+    session.add(
+        t.Bundle(
+            sha256=record.sha256,
+            slot=record.slot,
+            version=record.version,
+            family=record.family,
+            target=record.target,
+            length=record.length,
+            created_s=record.created_s,
+            manifest_json=record.manifest_json,
+        )
+    )
+    return True
 
 
 def insert_wants(session: Session, records: Sequence[WantRecord]) -> None:

@@ -20,6 +20,18 @@ PATHS = [
     "/machines",
     "/machines/P-103",
     "/machines/FAN-05",
+    "/models",
+    "/models/training",
+    "/models/training/new",
+    "/data",
+    "/data/captures",
+    "/data/labels",
+    "/data/uploads",
+    "/data/sets/new",
+    "/rollouts",
+    "/rollouts/new",
+    "/gateways",
+    "/gateways/gw-pumps",
 ]
 
 

@@ -63,7 +63,7 @@ function schedule(element) {
   due.set(element.id, setTimeout(() => refresh(element.id), WAIT_MS));
 }
 
-async function refresh(id) {
+export async function refresh(id) {
   due.delete(id);
   const old = document.getElementById(id);
   if (!old) return;

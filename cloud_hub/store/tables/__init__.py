@@ -17,9 +17,11 @@ from cloud_hub.store.tables.alarms import Alarm, AlarmAction, AlarmEvent, AlarmE
 from cloud_hub.store.tables.audit import AuditEntry
 from cloud_hub.store.tables.base import Base, FreeText
 from cloud_hub.store.tables.captures import Capture, CaptureChunk
+from cloud_hub.store.tables.datasets import Dataset, DatasetSource, DatasetVersion, Label, Upload
 from cloud_hub.store.tables.fleet import Gateway, GatewaySite, GatewaySlot, Health, Machine, Point
 from cloud_hub.store.tables.hooks import Hook, HookCursor, HookDelivery, HookGateway
 from cloud_hub.store.tables.identity import Certificate, EnrolToken
+from cloud_hub.store.tables.jobs import Candidate, TrainingJob
 from cloud_hub.store.tables.registry import Ack, Bundle, Want, WantBundle
 from cloud_hub.store.tables.rollouts import Rollout, RolloutMember, RolloutNote
 from cloud_hub.store.tables.trends import Trend, TrendBatch, TrendBucket, TrendKeep, TrendMark
@@ -37,9 +39,13 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Bundle",
+    "Candidate",
     "Capture",
     "CaptureChunk",
     "Certificate",
+    "Dataset",
+    "DatasetSource",
+    "DatasetVersion",
     "EnrolToken",
     "FreeText",
     "Gateway",
@@ -51,6 +57,7 @@ __all__ = [
     "HookDelivery",
     "HookGateway",
     "IdempotencyKey",
+    "Label",
     "LoginDevice",
     "LoginSession",
     "Machine",
@@ -58,11 +65,13 @@ __all__ = [
     "Rollout",
     "RolloutMember",
     "RolloutNote",
+    "TrainingJob",
     "Trend",
     "TrendBatch",
     "TrendBucket",
     "TrendKeep",
     "TrendMark",
+    "Upload",
     "Want",
     "WantBundle",
 ]
