@@ -17,6 +17,10 @@ export MILLWRIGHT_DATA
 export PATH := $(PATH):/usr/sbin
 ARGS ?=
 DATA ?=
+# Tests run beside each other: many of them wait for brokers and processes, so there is one worker more than cores.
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
+  $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 # $(call need,program,Debian package): install the package when the program is missing.
 define need
@@ -42,12 +46,12 @@ help: ## this list
 demo: $(VENV)/.ready ## the whole loop, told live; DATA=folder for real recordings, ARGS="--exit --json FILE"
 	$(BIN)/python -m demo $(if $(DATA),--data $(DATA)) $(ARGS)
 
-test: $(VENV)/.ready $(TFLITE)/.ready ## everything: lint, types, all tests, real brokers
+test: $(VENV)/.ready $(TFLITE)/.ready ## everything: lint, types, all tests, real brokers; WORKERS=n
 	@$(call need,mosquitto,mosquitto)
 	@$(call need,chromium,chromium fonts-dejavu-core)
 	@$(need-postgres)
 	$(MAKE) --no-print-directory lint types
-	$(BIN)/python -m pytest
+	$(PYTEST) $(ARGS)
 
 test-brokers: $(VENV)/.ready ## one delivery, unchanged, on Mosquitto, amqtt, RabbitMQ and NATS; what each lacks
 	@$(call need,mosquitto,mosquitto)
@@ -59,7 +63,7 @@ check: $(VENV)/.ready $(TFLITE)/.ready ## lint, types and the quick tests
 	@$(call need,mosquitto,mosquitto)
 	@$(need-postgres)
 	$(MAKE) --no-print-directory lint types
-	$(BIN)/python -m pytest -m "not slow and not broker and not browser"
+	$(PYTEST) -m "not slow and not broker and not browser" $(ARGS)
 
 screenshots: $(VENV)/.ready ## every page at desk and phone width into var/screenshots, small ones into docs/
 	@$(call need,chromium,chromium fonts-dejavu-core)

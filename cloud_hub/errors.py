@@ -7,6 +7,7 @@ HubError                   never raised itself; `exit_code` is what the program 
 ├── KeysError              keys are missing, or do not fit the repository: 3
 ├── NotFoundError          no such bundle, gateway, point or want: 1
 ├── PlanError              a rollout's plan cannot be read, or fits no gateway: 1
+├── HookError              a webhook or e-mail receiver cannot be like this: 1
 ├── ConflictError          what is to be written contradicts what is there: 1
 ├── KeyReusedError         an idempotency key came with another request before: 1
 ├── StoreError             the database did not take something: 1
@@ -55,8 +56,16 @@ class PlanError(HubError):
     """A rollout's plan cannot be read or carried out; the text names every place."""
 
 
+class HookError(HubError):
+    """A webhook or e-mail receiver cannot be like this; the text says what was expected."""
+
+
 class ConflictError(HubError):
     """What is to be written contradicts what is there, for example because somebody else was faster."""
+
+
+class StaleError(ConflictError):
+    """Somebody else has changed it since the caller looked: it has another revision by now."""
 
 
 class KeyReusedError(HubError):

@@ -9,7 +9,10 @@ The home folder holds everything that the hub keeps:
     repository/       TUF metadata, as signed
     bundles/          <sha256>.mwb
     captures/         <capture id>.npz
-    reports/          <bundle version>.html
+    reports/          <bundle digest>.html, of trainings that the hub ran
+    candidates/       <sha256>.mwb, trained here and not published
+    uploads/          <sha256>.<kind>, files that people brought
+    jobs/             <job id>/: log and progress of each training
 """
 
 from __future__ import annotations
@@ -50,6 +53,24 @@ class Settings(BaseSettings):
     timestamp_days: float = Field(7, gt=0, le=365)
     snapshot_days: float = Field(30, gt=0, le=3650)
     targets_days: float = Field(365, gt=0, le=3650)
+    ingest_workers: int = Field(1, ge=1, le=16)  # threads with a broker session each, which share the shards
+    # How many days what gateways sent is kept: trends as they came, in buckets of 5 minutes and of an hour, ...
+    keep_trends_days: float = Field(14, ge=1)
+    keep_trends_5min_days: float = Field(90, ge=1)
+    keep_trends_hour_days: float = Field(1825, ge=1)
+    keep_health_days: float = Field(30, ge=1)
+    keep_acks_days: float = Field(365, ge=7)
+    keep_evidence_days: float = Field(365, ge=1)  # raw windows; the alarms and their numbers stay
+    keep_events_days: float = Field(1825, ge=7)  # the alarms that they made stay
+    keep_captures_days: float = Field(0, ge=0)  # 0: for ever
+    # By which a trend batch that comes again is known. A gateway that sends one again after more days than this would
+    # have it stored twice.
+    keep_seen_days: float = Field(180, ge=30)
+    training_jobs: int = Field(1, ge=0, le=64)  # at the same time; 0: this hub trains nothing
+    training_nice: int = Field(10, ge=0, le=19)
+    training_hours: float = Field(12, gt=0, le=720)  # a job that takes longer has failed
+    upload_max_mb: float = Field(256, gt=0, le=65_536)  # of one file
+    uploads_max_gb: float = Field(20, gt=0, le=1_000_000)  # of all of them
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=0, le=65535)
     public_url: str = Field("", pattern=r"^(https?://[^/?#\s]+)?\z")  # where people find the hub: of a TLS proxy
@@ -65,6 +86,11 @@ class Settings(BaseSettings):
     smtp_username: str | None = None
     smtp_password_file: Path | None = None
     smtp_ca_file: Path | None = None
+    api_cert_file: Path | None = None  # HTTPS with a certificate (and its chain) of your own; the key may be in it
+    api_key_file: Path | None = None
+    api_names: tuple[str, ...] = ()  # HTTPS with identity/api.pem, which the hub's authority issues for these names
+    chunk_grace_days: float = Field(14, gt=0, le=3650)  # unused for so long, a bundle's chunks leave the broker
+    want_renewal: bool = True  # wants that were made for a week or more are issued anew at half of their life
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -75,7 +101,7 @@ class Settings(BaseSettings):
     def url(self) -> str:
         """Where people find the hub."""
         host = f"[{self.api_host}]" if ":" in self.api_host else self.api_host
-        return self.public_url or f"http://{host}:{self.api_port}"
+        return self.public_url or f"{'http' if self.api_tls is None else 'https'}://{host}:{self.api_port}"
 
     @property
     def account_limits(self) -> Limits:
@@ -102,6 +128,20 @@ class Settings(BaseSettings):
         return self.broker_ca_file, self.broker_cert_file, self.broker_key_file
 
     @property
+    def api_tls(self) -> tuple[Path, Path | None] | None:
+        """(certificate with its chain, key or None when it is in the same file) of the API, None for plain HTTP.
+
+        Raises: SettingsError: the settings contradict each other.
+        """
+        if self.api_names and self.api_cert_file is not None:
+            raise SettingsError("api_names and api_cert_file: expected one of them, got both")
+        if self.api_key_file is not None and self.api_cert_file is None:
+            raise SettingsError("api_key_file: expected api_cert_file beside it")
+        if self.api_names:
+            return self.identity_dir / "api.pem", None
+        return (self.api_cert_file, self.api_key_file) if self.api_cert_file is not None else None
+
+    @property
     def repository_dir(self) -> Path:
         """TUF metadata."""
         return self.home / "repository"
@@ -120,6 +160,21 @@ class Settings(BaseSettings):
     def reports_dir(self) -> Path:
         """Training reports."""
         return self.home / "reports"
+
+    @property
+    def candidates_dir(self) -> Path:
+        """Bundles that were trained here and are not published."""
+        return self.home / "candidates"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Files that people brought, by digest."""
+        return self.home / "uploads"
+
+    @property
+    def jobs_dir(self) -> Path:
+        """A folder for each training job."""
+        return self.home / "jobs"
 
     @classmethod
     def settings_customise_sources(

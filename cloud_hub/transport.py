@@ -110,6 +110,14 @@ class Link:
         """Whether, besides, the broker has granted every subscription: from now on nothing is missed."""
         return self.connected and self._subscribed.is_set()
 
+    @property
+    def peer_ends_s(self) -> float | None:
+        """When the certificate ends that the broker has shown, UTC seconds; None without connection or TLS."""
+        sock = self._client.socket()
+        certificate = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) and self.connected else None
+        end = certificate.get("notAfter") if certificate else None
+        return float(ssl.cert_time_to_seconds(end)) if isinstance(end, str) else None
+
     def connect(self, timeout_s: float = _WAIT_S) -> None:
         """Connect and wait until the broker has accepted us. Raises: LinkError."""
         try:

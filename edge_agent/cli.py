@@ -50,7 +50,12 @@ def build_parser() -> argparse.ArgumentParser:
     way = enrol.add_mutually_exclusive_group(required=True)
     way.add_argument("--mqtt", metavar="HOST:PORT", help="over the broker's listener for enrolment")
     way.add_argument("--url", metavar="URL", help="over the hub's API, https://HOST:PORT")
-    enrol.add_argument("--ca", type=Path, metavar="FILE", help="verify the connection with this authority, too")
+    enrol.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="verify the connection with this authority (without it: HTTPS with the one that the token names)",
+    )
     enrol.add_argument("--no-tls", action="store_true", help="--mqtt without TLS; the token protects what is said")
     enrol.add_argument("--wait", type=float, default=30.0, metavar="SECONDS", help="for an answer (default: 30)")
     install = add("install", "install a bundle from a package file (USB stick), whether the agent runs or not")
@@ -174,7 +179,7 @@ def _enrol(config: Config) -> None:
 
 
 def _enrol_gateway(options: argparse.Namespace) -> int:
-    from edge_agent.enrol import ask_over_https, ask_over_mqtt, context_for, enrol
+    from edge_agent.enrol import ask_over_https, ask_over_mqtt, context_for, enrol, pinned_context
     from edge_agent.identity import Identity
     from models.contract.identity import parse_token
 
@@ -185,17 +190,21 @@ def _enrol_gateway(options: argparse.Namespace) -> int:
         text = options.token if options.token is not None else options.token_file.read_text("ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(f"{options.token_file}: the token cannot be read: {error}") from error
+    token = parse_token(text)
     if options.url is not None:
-        ask = ask_over_https(options.url, context_for(options.ca), options.wait)
+        pinned = options.url.startswith("https://") and options.ca is None
+        context = pinned_context(options.url, token.root_sha256, options.wait) if pinned else context_for(options.ca)
+        ask = ask_over_https(options.url, context, options.wait)
     else:
         host, colon, port = options.mqtt.rpartition(":")
         if not colon or not port.isdigit() or not 1 <= int(port) <= 65_535:
             raise ConfigError([f"--mqtt: expected HOST:PORT, got {options.mqtt!r}"])
-        context = None if options.no_tls else context_for(options.ca)
-        ask = ask_over_mqtt(host.strip("[]"), int(port), context, options.wait)
+        ask = ask_over_mqtt(
+            host.strip("[]"), int(port), None if options.no_tls else context_for(options.ca), options.wait
+        )
     gateway = config.gateway
     identity = Identity(config.broker.identity_dir)
-    facts = enrol(identity, gateway.state_dir, gateway.id, gateway.fleet, parse_token(text), ask)
+    facts = enrol(identity, gateway.state_dir, gateway.id, gateway.fleet, token, ask)
     until = datetime.fromtimestamp(facts.not_after_s, UTC)
     _say(f"gateway {facts.gateway} of fleet {facts.fleet}: certificate valid until {until:%Y-%m-%d %H:%M} UTC")
     return 0

@@ -1,11 +1,14 @@
 """Enrolling: a request out, an answer in, over MQTT or HTTPS, and what came with it put where it belongs.
 
 The connection need not be trusted: request and answer are authenticated by the token (see `models.contract.identity`),
-which never travels. With `ca` it is verified all the same.
+which never travels. HTTPS is verified all the same, with `--ca` or with the authority that the token names; MQTT with
+`--ca`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import json
 import logging
 import ssl
@@ -20,10 +23,12 @@ from edge_agent.errors import EnrolmentError, StorageError, TransportError
 from edge_agent.identity import Facts, Identity
 from edge_agent.storage import prepare_folder, write_atomically
 from models.contract import topics
-from models.contract.identity import ENROL_PASSWORD, MAX_REPLY_BYTES, Token, enrol_user
+from models.contract.identity import ENROL_PASSWORD, MAX_CHAIN_CHARS, MAX_REPLY_BYTES, Token, enrol_user
 
 _log = logging.getLogger(__name__)
 WAIT_S = 30.0
+ENROL_PATH = "/api/v1/enroll"
+AUTHORITY_PATH = f"{ENROL_PATH}/authority"
 _AGAIN_S = 5.0
 Ask = Callable[[bytes, str], bytes]
 
@@ -39,7 +44,7 @@ def enrol(identity: Identity, state_dir: Path, gateway: str, fleet: str, token: 
     prepare_folder(state_dir)
     pending = enrol_request(identity, gateway, token)
     payload = ask(pending.request, pending.keyid)
-    issued = accept(identity, pending, payload, gateway, token.root_sha256, time.time())
+    issued = accept(identity, pending, payload, gateway, token.root_sha256, time.time(), token.crl_number)
     if issued.fleet != fleet:
         raise EnrolmentError("fleet", f"settings, gateway.fleet: expected {issued.fleet}, as the hub says, got {fleet}")
     if issued.tuf_root is not None:
@@ -93,6 +98,45 @@ def context_for(ca: Path | None) -> ssl.SSLContext:
     return context
 
 
+def pinned_context(url: str, root_sha256: bytes, wait_s: float = WAIT_S) -> ssl.SSLContext:
+    """TLS that trusts the one authority whose root certificate the token names. The hub is asked for that certificate
+    on a connection which is not verified: it is believed for its digest.
+
+    Raises: TransportError: no answer. EnrolmentError: `authority`: what came is another certificate.
+    """
+    where = _address(url) + AUTHORITY_PATH
+    try:
+        with urllib.request.urlopen(where, timeout=wait_s, context=context_for(None)) as answer:  # noqa: S310 - checked
+            came = bytes(answer.read(MAX_CHAIN_CHARS + 1))
+    except urllib.error.HTTPError as error:
+        with error:
+            text = f"{where}: {error.code} {error.reason}: has this hub certificate authorities of its own?"
+        raise TransportError(f"{text} If it has not, name the one to believe with --ca") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise TransportError(f"{where}: {error}") from error
+    try:
+        pem = came.decode("ascii")
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).digest()
+    except ValueError as error:  # UnicodeDecodeError and binascii.Error are such
+        raise EnrolmentError("authority", f"{where}: expected a certificate in PEM: {error}") from error
+    if digest != root_sha256:
+        raise EnrolmentError(
+            "authority",
+            f"{where}: expected the authority that the token names, {root_sha256.hex()[:16]}..., "
+            f"got {digest.hex()[:16]}...: is this the hub that issued the token?",
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cadata=pem)
+    return context
+
+
+def _address(url: str) -> str:
+    if not url.startswith(("https://", "http://")):
+        raise TransportError(f"--url: expected https://host:port, got {url!r}")
+    return url.rstrip("/")
+
+
 def ask_over_mqtt(host: str, port: int, context: ssl.SSLContext | None, wait_s: float = WAIT_S) -> Ask:
     """Ask on the broker's listener for enrolment. The same request is sent again now and then until it is answered."""
 
@@ -127,9 +171,7 @@ def ask_over_https(url: str, context: ssl.SSLContext, wait_s: float = WAIT_S) ->
     """Ask the hub's API: `url` is its address, such as https://hub.plant:8443."""
 
     def ask(request: bytes, _token_hash: str) -> bytes:
-        where = url.rstrip("/") + "/api/v1/enroll"
-        if not where.startswith(("https://", "http://")):
-            raise TransportError(f"--url: expected https://host:port, got {url!r}")
+        where = _address(url) + ENROL_PATH
         post = urllib.request.Request(  # noqa: S310 - checked above
             where, data=request, method="POST", headers={"Content-Type": "application/json"}
         )
@@ -140,10 +182,21 @@ def ask_over_https(url: str, context: ssl.SSLContext, wait_s: float = WAIT_S) ->
             with error:
                 body = error.read(2 * MAX_REPLY_BYTES)
             return _refusal(where, error, body)
-        except OSError as error:
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, ssl.SSLCertVerificationError):
+                raise _not_verified(where, error.reason) from error
+            raise TransportError(f"{where}: {error.reason}") from error
+        except (OSError, http.client.HTTPException) as error:
             raise TransportError(f"{where}: {error}") from error
 
     return ask
+
+
+def _not_verified(where: str, error: ssl.SSLCertVerificationError) -> TransportError:
+    return TransportError(
+        f"{where}: the server's certificate is not good: {error.verify_message}; expected one for this name, by the "
+        "authority that the token names (api_names in the hub's hub.toml), or by the one in --ca"
+    )
 
 
 def _refusal(where: str, error: urllib.error.HTTPError, body: bytes) -> bytes:

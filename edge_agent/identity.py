@@ -3,6 +3,7 @@
     ca.pem         the root certificate, which vouches for the broker
     gateway.pem    a line about what is in it, key, certificate, authority: one file, so that no power cut parts them
     pending.json   a request that was sent and not answered yet, with its key: asked again, it is the same one
+    revoked.json   authorities below the root that the root has revoked
 
 All are of mode 0600 and written by fsync and rename. The key is made here and never leaves this folder.
 """
@@ -41,6 +42,16 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
 
+class RevokedAuthorities(msgspec.Struct, frozen=True, kw_only=True):
+    """What the root's newest list says. `number`: of the list. `serials`: of certificates, hexadecimal. `names`: their
+    common names, which stand as issuer in what such an authority has issued; no two of a root's have the same.
+    """
+
+    number: int = 0
+    serials: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
 class Identity:
     """The folder."""
 
@@ -49,6 +60,7 @@ class Identity:
         self.ca = folder / "ca.pem"
         self.pem = folder / "gateway.pem"
         self.pending = folder / "pending.json"
+        self.revoked_file = folder / "revoked.json"
 
     def must_exist(self) -> None:
         """Raises: TransportError: this gateway was never enrolled; says what to do."""
@@ -57,6 +69,15 @@ class Identity:
                 f"{self.pem}: this gateway has no certificate yet: get a token (`cloud-hub identity token GATEWAY`), "
                 "then run `edge-agent enrol --token-file FILE --mqtt HOST:PORT`"
             )
+
+    def revoked(self) -> RevokedAuthorities:
+        """Authorities that are not to be believed any more. Raises: StorageError."""
+        try:
+            return msgspec.json.decode(self.revoked_file.read_bytes(), type=RevokedAuthorities)
+        except FileNotFoundError:
+            return RevokedAuthorities()
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StorageError(f"{self.revoked_file}: cannot be read: {error}") from error
 
     def stamp(self) -> tuple[int, int]:
         """Changes when the certificate does. Raises: OSError."""

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from edge_agent.errors import EnrolmentError, StorageError
-from edge_agent.identity import Facts, Identity, Pending, check_valid, head_of
+from edge_agent.identity import Facts, Identity, Pending, RevokedAuthorities, check_valid, head_of
 from edge_agent.storage import prepare_folder, remove_durably, write_atomically
 from models.contract.identity import (
     MAX_REPLY_BYTES,
@@ -86,11 +86,18 @@ def _request(identity: Identity, gateway: str, keyid: str, sign: Sign) -> Pendin
 
 
 def accept(
-    identity: Identity, pending: Pending, payload: bytes, gateway: str, root_sha256: bytes, now_s: float
+    identity: Identity,
+    pending: Pending,
+    payload: bytes,
+    gateway: str,
+    root_sha256: bytes,
+    now_s: float,
+    crl_number: int = 0,
 ) -> Issued:
     """Check an answer, and from then on be who it says.
 
-    Args:   root_sha256: of the root certificate that we believe in: from the token, or from the folder.
+    Args:   root_sha256: of the root certificate that we believe in: from the token, or from the folder. crl_number: of
+            the root's list of revoked authorities that there is at least, from the token.
     Raises: EnrolmentError: refused by the hub (with its reason), or `reply`: an answer that is not to be believed.
             StorageError.
     """
@@ -101,6 +108,9 @@ def accept(
         body = decode_reply_body(bytes(reply.signed), "answer")
     except (MessageError, InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError) as error:
         raise EnrolmentError("reply", f"answer: not one of the hub that issued the token: {error!r:.300}") from error
+    revoked = _revoked(identity, body, root, crl_number)
+    if f"{issuing.serial_number:x}" in revoked.serials:
+        raise EnrolmentError("reply", "answer: by an authority that the root has revoked")
     if body.request_sha256 != hashlib.sha256(pending.request).hexdigest():
         raise EnrolmentError("reply", "answer: belongs to another request")
     if isinstance(body, Refused):
@@ -108,6 +118,8 @@ def accept(
     key = load_pem_private_key(pending.key.encode(), None)
     facts = _facts(body, issuing, key.public_key(), gateway)
     check_valid(facts, now_s)
+    if revoked.number:
+        write_atomically(identity.revoked_file, msgspec.json.encode(revoked))
     write_atomically(identity.ca, root.public_bytes(Encoding.PEM))
     write_atomically(identity.pem, (head_of(facts) + pending.key + body.chain).encode())
     remove_durably(identity.pending)
@@ -127,6 +139,46 @@ def _authority(text: str, root_sha256: bytes) -> tuple[x509.Certificate, x509.Ce
     if not constraints.ca or not issuing.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign:
         raise ValueError("signed by a certificate that is no authority")
     return issuing, root
+
+
+def _revoked(identity: Identity, body: Issued | Refused, root: x509.Certificate, crl_number: int) -> RevokedAuthorities:
+    """The newest list that we know of: from the answer, or kept. Raises: EnrolmentError: `reply`. StorageError."""
+    kept = identity.revoked()
+    if isinstance(body, Refused):
+        return kept
+    came = RevokedAuthorities()
+    if body.root_crl is not None:
+        try:
+            came = _read_root_crl(body.root_crl, root)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+            raise EnrolmentError("reply", f"answer: expected the root's revocation list: {error!r:.300}") from error
+    if came.number < crl_number:
+        raise EnrolmentError(
+            "reply",
+            f"answer: expected the root's revocation list number {crl_number} or newer, as the token says, "
+            f"got {came.number or 'none'}",
+        )
+    return came if came.number > kept.number else kept
+
+
+def _read_root_crl(text: str, root: x509.Certificate) -> RevokedAuthorities:
+    """Raises: ValueError, TypeError, InvalidSignature, ExtensionNotFound: not such a list by this root."""
+    crl = x509.load_pem_x509_crl(text.encode())
+    key = root.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not crl.is_signature_valid(key):
+        raise ValueError("it is not signed by the root")
+    listed = {entry.serial_number for entry in crl}
+    certificates = x509.load_pem_x509_certificates(text.encode()) if "BEGIN CERTIFICATE" in text else []
+    for one in certificates:
+        one.verify_directly_issued_by(root)
+    named = {one.serial_number: one for one in certificates}
+    if named.keys() != listed:
+        raise ValueError(f"expected the certificates of the {len(listed)} that it lists behind it, got {len(named)}")
+    return RevokedAuthorities(
+        number=crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number,
+        serials=tuple(f"{serial:x}" for serial in sorted(listed)),
+        names=tuple(sorted(str(name.value) for one in named.values() for name in one.subject)),
+    )
 
 
 def _verify(key: object, signature: bytes, data: bytes) -> None:

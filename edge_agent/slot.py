@@ -233,8 +233,7 @@ class Slot:
             elif self._look_again[at]:
                 self._look_once_more(champion, result, tick.windows[row], now_s)
             outcome.alarms_changed |= self._books[at].open != before
-            if result.verdict == "warming_up" and champion.monitor.baseline(at) is not None:
-                outcome.learned.add(champion.loaded.sha256)
+        self._learn(champion, tick)
 
     def _measure(self, result: Result, now_s: float) -> None:
         """Count what the champion does; beside a candidate only where that one scores too, so that both are measured on
@@ -286,8 +285,14 @@ class Slot:
         self._candidate_meter.took(time.perf_counter() - began, len(tick.results))
         for result in tick.results:
             self._candidate_meter.observe(result, now_s)
-            if result.verdict == "warming_up" and candidate.monitor.baseline(result.point) is not None:
-                self._carried.learned.add(candidate.loaded.sha256)
+        self._learn(candidate, tick)
+
+    def _learn(self, watch: Watch, tick: Tick) -> None:
+        """For points that were calibrating in this tick: their healthy fault orders, and that they are done."""
+        for at in {result.point for result in tick.results if result.verdict == "warming_up"}:
+            watch.learn(at, self.points[at].facts)
+            if watch.monitor.baseline(at) is not None:
+                self._carried.learned.add(watch.loaded.sha256)
 
     def _close_row(self, point: int) -> None:
         row = self._trends[point].close(self.champion.hop_s) if self.champion is not None else None
@@ -323,8 +328,7 @@ class Slot:
         """Forget what is normal for a point, in champion and candidate; its alarm, if any, is cleared."""
         self._close_row(point)
         for watch in self._watches():
-            watch.monitor.recalibrate(point)
-            watch.reset(point)
+            watch.forget(point)
         draft = self._books[point].end("warming_up", self._scores[point] or 0.0)
         self._scores[point] = None
         if draft is not None and self.champion is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from models.bundle.manifest import Manifest
 from models.contract.frames import MAX_SAMPLES
 from models.signal.arrays import F32
+from models.signal.diagnose import PointFacts, learn_healthy
 from models.signal.monitor import Monitor, Result
 from models.signal.score import Network
 from models.signal.windows import Ring
@@ -54,6 +55,7 @@ class Watch:
         self._rings = [Ring(len(spec.axes), spec.window, spec.hop, self._capacity, self.history) for _ in points]
         self._about_mean = loaded.manifest.features.detrend != "none"
         self.windows_seen = [0] * len(points)
+        self._learnt_at = [0] * len(points)
 
     @property
     def hop_s(self) -> float:
@@ -75,6 +77,24 @@ class Watch:
     def recent(self, point: int) -> F32:
         """The last stretch of a point, for diagnosis: (up to `history`, axes)."""
         return self._rings[point].recent(self.history)
+
+    def learn(self, point: int, facts: PointFacts) -> None:
+        """While a point calibrates: teach the monitor what its fault orders look like in a healthy signal.
+
+        Each stretch of a full history once, and what there is when the calibration ends, unless most of it is known.
+        """
+        fresh = (self.windows_seen[point] - self._learnt_at[point]) * self.loaded.manifest.input.hop
+        ended = self.monitor.warmup_left(point) == 0
+        known = bool(self.monitor.healthy_orders(point))
+        if fresh >= self.history or (ended and (fresh >= self.history / 2 or not known)):
+            self._learnt_at[point] = self.windows_seen[point]
+            learn_healthy(self.monitor, point, self.recent(point), facts)
+
+    def forget(self, point: int) -> None:
+        """Learn anew what is normal for a point."""
+        self.monitor.recalibrate(point)
+        self.reset(point)
+        self._learnt_at[point] = self.windows_seen[point]
 
     def overwritten(self) -> int:
         """Samples that were lost because ticks came too late."""

@@ -35,3 +35,23 @@ def postgres() -> Iterator[Postgres]:
         pytest.skip(MISSING)
     with running_postgres(programs) as server:
         yield server
+
+
+# Begun first by the workers of a parallel run: whatever is long and begun last is waited for alone.
+LONG = (
+    "tests/integration/test_demo.py",
+    "tests/edge_agent/test_kill.py",
+    "tests/edge_agent/test_power.py",
+    "tests/integration/test_attacks.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `pytest -n N --dist loadgroup --no-loadscope-reorder`: a module stays on one worker, which keeps its costly
+    fixtures in one place, unless a test names a group of its own. Without workers nothing but the order changes.
+    """
+    files = {id(item): item.location[0] for item in items}
+    items.sort(key=lambda item: LONG.index(files[id(item)]) if files[id(item)] in LONG else len(LONG))
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(files[id(item)]))

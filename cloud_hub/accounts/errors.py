@@ -4,8 +4,7 @@ HubError
 ├── AccountError      what is asked breaks a rule for names, passwords, roles or tokens: 1
 ├── SignInError       nobody is recognised by what they brought: 1
 │   └── TooManyTriesError   not even looked at; `wait_s` says when the next try will be
-├── MayNotError       recognised, but not allowed: 1
-└── StaleError        whoever asks has not seen the newest state: 1
+└── MayNotError       recognised, but not allowed: 1
 """
 
 from __future__ import annotations
@@ -31,7 +30,3 @@ class TooManyTriesError(SignInError):
 
 class MayNotError(HubError):
     """The caller is known, and may not do this."""
-
-
-class StaleError(HubError):
-    """Whoever asks has not seen the newest state; nothing is changed."""

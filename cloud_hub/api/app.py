@@ -13,8 +13,35 @@ from cloud_hub.api.auth import Recognise, is_secure
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.limits import BodyLimit
 from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, static
+from cloud_hub.api.pages import alarms as alarm_pages
+from cloud_hub.api.pages import data as data_pages
+from cloud_hub.api.pages import datasets as dataset_pages
+from cloud_hub.api.pages import gateways as gateway_pages
 from cloud_hub.api.pages import hooks as hook_pages
-from cloud_hub.api.routes import accounts, enrolment, fleet, history, hooks, metrics, rollouts, system
+from cloud_hub.api.pages import machines as machine_pages
+from cloud_hub.api.pages import models as model_pages
+from cloud_hub.api.pages import rollouts as rollout_pages
+from cloud_hub.api.pages import training as training_pages
+from cloud_hub.api.routes import (
+    accounts,
+    alarms,
+    datasets,
+    enrolment,
+    fleet,
+    gateways,
+    history,
+    hooks,
+    jobs,
+    labels,
+    machines,
+    metrics,
+    models,
+    rollouts,
+    stream,
+    system,
+    uploads,
+)
+from cloud_hub.live.feed import Feed
 from cloud_hub.observing.metrics import Metrics
 
 PREFIX = "/api/v1"
@@ -56,16 +83,48 @@ def create_app(context: HubContext) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
+    app.state.live = Feed(context.database, context.now_s)
     problems.install(
         app,
         page=errors.page,
         wants_page=errors.wants_page,
         fault_headers={name.decode(): value.decode() for name, value in _HEADERS},
     )
-    for routes in (accounts, enrolment, fleet, history, hooks, rollouts, system):
+    for routes in (
+        accounts,
+        alarms,
+        datasets,
+        enrolment,
+        fleet,
+        gateways,
+        history,
+        hooks,
+        jobs,
+        labels,
+        machines,
+        models,
+        rollouts,
+        stream,
+        system,
+        uploads,
+    ):
         app.include_router(routes.router, prefix=PREFIX)
     app.include_router(metrics.router)
-    for page in (account, admin, hook_pages, overview, reference, rendering, sign_in, static):
+    for page in (
+        account,
+        admin,
+        alarm_pages,
+        hook_pages,
+        machine_pages,
+        overview,
+        reference,
+        rendering,
+        sign_in,
+        static,
+    ):
+        app.include_router(page.router)
+    # Trainings before models: /models/training is not a digest.
+    for page in (training_pages, model_pages, data_pages, dataset_pages, rollout_pages, gateway_pages):
         app.include_router(page.router)
     routes_of(app)  # every one of them has an owner, or there is no application
     app.add_middleware(Recognise, context=context)
@@ -93,8 +152,9 @@ class _SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                kept = any(name == b"cache-control" for name, _ in message["headers"])
-                more = [*_HEADERS, *([] if kept else [_PRIVATE]), *([_TLS_ONLY] if secure else [])]
+                own = {name for name, _ in message["headers"]}  # a report has a content policy of its own
+                ours = [*_HEADERS, _PRIVATE, *([_TLS_ONLY] if secure else [])]
+                more = (header for header in ours if header[0] not in own)
                 message["headers"] = [*message["headers"], *more]
             await send(message)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Query, Request
 
+from cloud_hub.errors import ConflictError
 from cloud_hub.ingest.status import StatusView
+from cloud_hub.services.concerns import Concern
 from cloud_hub.services.sign_in import Door
+from cloud_hub.services.workshop import Workshop
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Paging
 from models.contract.ids import ID_PATTERN
@@ -38,6 +41,7 @@ class HubContext:
     (request, caller); None from it when there are too many, None for it when this hub has no certificate authority.
     `public_url`: what people type to come here, when that is not where it listens: the name of a TLS proxy.
     `metadata_until_s`: when the signed metadata of each role expires; empty when another hub signs.
+    `authority`: its root certificate, PEM. `concerns`: what people must see to.
     """
 
     database: Database
@@ -50,6 +54,9 @@ class HubContext:
     door: Door = field(default_factory=Door)
     public_url: str = ""
     metadata_until_s: Callable[[], Mapping[str, float]] = dict
+    authority: Callable[[], str] | None = None
+    concerns: Callable[[], Sequence[Concern]] = tuple
+    workshop: Workshop | None = None
 
 
 def _context(request: Request) -> HubContext:
@@ -59,6 +66,15 @@ def _context(request: Request) -> HubContext:
 
 
 ContextDep = Annotated[HubContext, Depends(_context)]
+
+
+def _workshop(context: ContextDep) -> Workshop:
+    if context.workshop is None:
+        raise ConflictError("this hub only watches: it keeps no files and trains nothing")
+    return context.workshop
+
+
+WorkshopDep = Annotated[Workshop, Depends(_workshop)]
 
 
 def _session(context: ContextDep) -> Iterator[Session]:

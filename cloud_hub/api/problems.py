@@ -17,9 +17,22 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from cloud_hub.accounts.errors import AccountError, MayNotError, SignInError, StaleError, TooManyTriesError
+from cloud_hub.accounts.errors import AccountError, MayNotError, SignInError, TooManyTriesError
+from cloud_hub.alarms.actions import ActionError
+from cloud_hub.alarms.states import AlarmStateError
 from cloud_hub.api.access import describe_access
-from cloud_hub.errors import ConflictError, HubError, KeyReusedError, NotFoundError, PlanError, StoreUnavailableError
+from cloud_hub.errors import (
+    ConflictError,
+    DataError,
+    GateError,
+    HookError,
+    HubError,
+    KeyReusedError,
+    NotFoundError,
+    PlanError,
+    StaleError,
+    StoreUnavailableError,
+)
 from cloud_hub.rollout.states import RolloutError
 from cloud_hub.store.paging import CursorError
 
@@ -50,10 +63,15 @@ _HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
     (SignInError, HTTPStatus.UNAUTHORIZED, "sign-in"),
     (MayNotError, HTTPStatus.FORBIDDEN, "may-not"),
     (AccountError, HTTPStatus.UNPROCESSABLE_ENTITY, "account"),
+    (HookError, HTTPStatus.UNPROCESSABLE_ENTITY, "hook"),
     (KeyReusedError, HTTPStatus.UNPROCESSABLE_ENTITY, "key-reused"),
-    (StaleError, HTTPStatus.PRECONDITION_FAILED, "stale"),
     (NotFoundError, HTTPStatus.NOT_FOUND, "not-found"),
+    (StaleError, HTTPStatus.PRECONDITION_FAILED, "stale"),
     (ConflictError, HTTPStatus.CONFLICT, "conflict"),
+    (AlarmStateError, HTTPStatus.CONFLICT, "alarm-state"),
+    (ActionError, HTTPStatus.UNPROCESSABLE_ENTITY, "action"),
+    (GateError, HTTPStatus.CONFLICT, "gate"),
+    (DataError, HTTPStatus.UNPROCESSABLE_ENTITY, "data"),
     (RolloutError, HTTPStatus.CONFLICT, "rollout-state"),
     (PlanError, HTTPStatus.UNPROCESSABLE_ENTITY, "plan"),
     (StoreUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
+from cloud_hub.api.tls import ServerTls
 from cloud_hub.errors import SettingsError
 
 _GRACE_S = 5
@@ -15,15 +17,25 @@ _BACKLOG = 128
 
 
 class ApiServer:
-    """The HTTP server. `run` blocks in the main thread until `stop` or a signal."""
+    """The HTTP server; HTTPS with `tls` (certificate, key). `run` blocks the main thread until `stop` or a signal."""
 
-    def __init__(self, app: FastAPI, host: str, port: int, *, trusted_proxies: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        *,
+        trusted_proxies: Sequence[str] = (),
+        tls: tuple[Path, Path | None] | None = None,
+    ) -> None:
         """Args:   trusted_proxies: addresses whose X-Forwarded-For and X-Forwarded-Proto are believed.
-        Raises: SettingsError: nobody can listen on this address.
+                tls: certificate with its chain, and its key unless that is in the same file.
+        Raises: SettingsError: nobody can listen on this address, or the certificate cannot be used.
         """
+        context = ServerTls(*tls).context if tls is not None else None
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self.url = f"{'https' if context else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -34,6 +46,7 @@ class ApiServer:
             proxy_headers=bool(trusted_proxies),
             forwarded_allow_ips=list(trusted_proxies),
             timeout_graceful_shutdown=_GRACE_S,
+            ssl_context_factory=(lambda _config, _default: context) if context is not None else None,
         )
         self._server = uvicorn.Server(config)
 

@@ -17,6 +17,13 @@ DEFAULT_HOME = Path("var/hub")
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")]
 
 
+def write_json(path: Path, result: object) -> None:
+    """Write a command's result, indented. Raises: OSError."""
+    import msgspec
+
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+
 def caller(by: str | None = None) -> Principal:
     """Who stands in the audit log for what this command does. `by`: a name given; else who is logged in."""
     return command_line(by or getpass.getuser())

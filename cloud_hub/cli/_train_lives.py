@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cloud_hub.cli._progress import ProgressFile
 from cloud_hub.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def train_from_lives(
     accept: str | None,
     report: Path,
     json_file: Path | None,
+    tell: ProgressFile,
 ) -> None:
     """Train, write bundle, report and summary, say what came out.
 
@@ -61,7 +63,12 @@ def train_from_lives(
             created_s=now_s,
             accept=accept,
         )
-        trained = train_lives(order, lives, lambda what, share: bar.update(task, description=what, completed=share))
+
+        def say(what: str, share: float) -> None:
+            bar.update(task, description=what, completed=share)
+            tell(what, share)
+
+        trained = train_lives(order, lives, say)
         bar.update(task, description="done", completed=1.0)
     page = render_lives(trained)
     train_s = time.monotonic() - began

@@ -14,6 +14,7 @@ from cloud_hub.cli._evaluate_cwru import cwru
 from cloud_hub.cli._evaluate_femto import femto
 from cloud_hub.cli._evaluate_nab import nab
 from cloud_hub.cli._evaluate_network import network
+from cloud_hub.cli._evaluate_outlook import outlook
 from cloud_hub.cli._evaluate_skab import skab
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     group.command("femto")(femto)
     group.command("nab")(nab)
     group.command("cwru")(cwru)
+    group.command("outlook")(outlook)
     group.command("bundle")(bundle)
     app.add_typer(group, name="evaluate")
 

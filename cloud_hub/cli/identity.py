@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Certificates: who is who between gateways, broker and hub.")
     group.command("init")(init)
     group.command("reissue")(reissue)
+    group.command("revoke-authority")(revoke_authority)
     group.command("token")(token)
     group.command("revoke")(revoke)
     group.command("crl")(crl)
@@ -61,10 +62,13 @@ def init(
 ) -> None:
     """Make the certificate authorities and the hub's own certificate. Nothing is ever overwritten."""
     from cloud_hub.identity.revocation import refresh_crl
+    from cloud_hub.identity.root_crl import first_root_crl
     from cloud_hub.store.identities import SqlIdentities
 
     settings, folder = _open(home)
-    root_key = folder.create(root_dir, _passphrase(passphrase_file, confirm=True), time.time())
+    passphrase = _passphrase(passphrase_file, confirm=True)
+    root_key = folder.create(root_dir, passphrase, time.time())
+    first_root_crl(folder, root_dir, passphrase, time.time())
     with SqlIdentities(settings) as store:
         refresh_crl(folder, store, settings.crl_days)
     typer.echo(f"root certificate: {folder.root}")
@@ -75,15 +79,56 @@ def init(
 
 def reissue(root_dir: RootDir, home: HomeOption = DEFAULT_HOME, passphrase_file: Passphrase = None) -> None:
     """Replace the issuing authority, before it expires or after its key was stolen; needs the root key."""
+    from cloud_hub.identity.authority import fingerprint, load_certificate
     from cloud_hub.identity.revocation import refresh_crl
+    from cloud_hub.identity.root_crl import first_root_crl
     from cloud_hub.store.identities import SqlIdentities
 
     settings, folder = _open(home)
-    made = folder.reissue(root_dir, _passphrase(passphrase_file, confirm=False), time.time())
+    passphrase = _passphrase(passphrase_file, confirm=False)
+    before = fingerprint(load_certificate(folder.path / "issuing.crt"))
+    made = folder.reissue(root_dir, passphrase, time.time())
+    first_root_crl(folder, root_dir, passphrase, time.time())
     with SqlIdentities(settings) as store:
         refresh_crl(folder, store, settings.crl_days)
     typer.echo(f"issuing authority, valid until {made.not_valid_after_utc:%Y-%m-%d}: gateways get it as they renew")
     typer.echo("make the broker's files anew (`cloud-hub identity broker-files`) and start the broker again")
+    typer.echo(f"was the key of the one before stolen? then also `cloud-hub identity revoke-authority {before[:12]}`")
+
+
+def revoke_authority(
+    which: Annotated[str, typer.Argument(help="First digits of the SHA-256 of its certificate.", metavar="DIGITS")],
+    root_dir: RootDir,
+    home: HomeOption = DEFAULT_HOME,
+    passphrase_file: Passphrase = None,
+    json: JsonOption = None,
+) -> None:
+    """Revoke an issuing authority that was replaced, with the root key: its key was stolen. Gateways that have their
+    certificate from it must enrol anew.
+    """
+    from cloud_hub.identity import root_crl
+    from cloud_hub.identity.authority import fingerprint
+    from cloud_hub.identity.revocation import deploy_crl, refresh_crl
+    from cloud_hub.store.identities import SqlIdentities
+
+    settings, folder = _open(home)
+    passphrase = _passphrase(passphrase_file, confirm=False)
+    now_s = time.time()
+    gone = root_crl.revoke_authority(folder, which, root_dir, passphrase, now_s)
+    digest = fingerprint(gone)
+    with SqlIdentities(settings) as store:
+        refresh_crl(folder, store, settings.crl_days)
+        valid = [c for c in store.certificates() if c.revoked_s is None and c.not_after_s > now_s]
+        known = {c.gateway for c in valid} - {c.gateway for c in valid if c.issuer_sha256 != digest}
+    typer.echo(
+        f"revoked {gone.subject.rfc4514_string()}, {digest[:12]}; list number {root_crl.root_crl_number(folder)}"
+    )
+    typer.echo(deploy_crl(folder, settings))
+    typer.echo("start the broker again: a running one keeps the lists that it has read")
+    typer.echo("issue new tokens: those from before do not name this list")
+    for gateway in sorted(known):
+        typer.echo(f"must enrol anew: {gateway}")
+    write_result(json, {"authority": digest, "gateways": sorted(known)})
 
 
 def token(
@@ -96,6 +141,7 @@ def token(
     """Issue a single-use token for one gateway. A token of this gateway that was not used is void from now on."""
     from cloud_hub.identity.authority import fingerprint, load_certificate
     from cloud_hub.identity.registrar import new_token
+    from cloud_hub.identity.root_crl import root_crl_number
     from cloud_hub.store.identities import SqlIdentities
     from cloud_hub.trust.files import PRIVATE, write_atomic
 
@@ -104,7 +150,7 @@ def token(
     root = bytes.fromhex(fingerprint(load_certificate(folder.root)))
     now_s = time.time()
     with SqlIdentities(settings, caller()) as store:
-        text = new_token(store, root, gateway, now_s, hours * 3600).to_text()
+        text = new_token(store, root, gateway, now_s, hours * 3600, root_crl_number(folder)).to_text()
     if out is not None:
         write_atomic(out, f"{text}\n".encode(), PRIVATE)
         typer.echo(f"{out}: for gateway {gateway}, once, until {_date(now_s + hours * 3600)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from cloud_hub.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from cloud_hub.notify.worker import NotifyWorker
+    from cloud_hub.services.concerns import Concerns
     from cloud_hub.store.database import Database
     from cloud_hub.transport import Link
     from cloud_hub.trust.repository import Repository
@@ -45,6 +47,7 @@ def serve(
         raise typer.BadParameter(f"expected debug, info, warning or error, got {log_level!r}", param_hint="--log-level")
     set_up(level, log_format)
     from cloud_hub.delivery.blocks import BlockService
+    from cloud_hub.services.concerns import Concerns
     from cloud_hub.services.rescore import Rescorer
     from cloud_hub.services.rollouts import RolloutService
     from cloud_hub.services.serve import Hub
@@ -55,22 +58,34 @@ def serve(
         settings = settings.model_copy(update={"api_port": port})
     # Without keys this hub watches a fleet that another one signs for.
     repository = hub_repository(settings) if settings.keys_dir.is_dir() else None
-    desk = None
+    desk, people, concerns = None, None, Concerns()
+    if settings.api_names and not settings.identity_dir.is_dir():
+        raise SettingsError("api_names: expected a certificate authority to issue for them: `cloud-hub identity init`")
     if settings.identity_dir.is_dir():
+        from cloud_hub.identity.api_certificate import renew_api
         from cloud_hub.identity.folder import IdentityFolder
         from cloud_hub.identity.service import IdentityService
+        from cloud_hub.services.gateways import GatewayDesk
         from cloud_hub.store.identities import SqlIdentities
 
         folder = IdentityFolder(settings.identity_dir, settings.fleet)
-        desk = lambda database: IdentityService(settings, folder, SqlIdentities(database))  # noqa: E731
+        if settings.api_names:
+            renew_api(folder, settings.api_names, time.time())
+        desk = lambda database: IdentityService(  # noqa: E731
+            settings, folder, SqlIdentities(database), tell=lambda texts: concerns.set("identity", texts)
+        )
+        people = lambda database: GatewayDesk(settings, folder, database)  # noqa: E731
     hub = Hub(
         settings,
         rescore=Rescorer(settings.bundles_dir),
-        periodic=_periodic(settings, repository) if repository is not None else None,
+        periodic=_periodic(settings, repository, concerns) if repository is not None else None,
         rollouts=(lambda database: RolloutService(database, repository)) if repository is not None else None,
         identity=desk,
         metadata_until_s=repository.expires_s if repository is not None else dict,
         notify=lambda database, url: _notify(settings, database, url),
+        concerns=concerns,
+        repository=repository,
+        desk=people,
     )
     typer.echo(f"hub at {hub.url}, broker {settings.broker_host}:{settings.broker_port}, home {settings.home}")
     first = hub.first_link(caller())
@@ -121,18 +136,26 @@ def _secret(path: Path | None) -> str | None:
         raise SettingsError(f"smtp_password_file: {path}: {error}") from error
 
 
-def _periodic(settings: Settings, repository: Repository) -> Callable[[Link], None]:
-    """What a hub that signs does every minute: keep the metadata fresh, clear chunks that nobody wants any more."""
+def _periodic(settings: Settings, repository: Repository, concerns: Concerns) -> Callable[[Link], None]:
+    """What a hub that signs does every minute: keep metadata and wants fresh, clear chunks that nobody wants."""
     from cloud_hub.delivery.collect import ChunkCollector
     from cloud_hub.delivery.publish import MetadataKeeper
+    from cloud_hub.delivery.renew import WantKeeper
     from cloud_hub.store.registry import SqlRegistry
 
     keeper = MetadataKeeper(settings, repository)
     registry = SqlRegistry(settings)
-    collector = ChunkCollector(settings.bundles_dir, registry.list_bundles, registry.wanted_digests)
+    collector = ChunkCollector(
+        settings.bundles_dir, registry.list_bundles, registry.wanted_digests, grace_s=settings.chunk_grace_days * 86_400
+    )
+
+    wants = WantKeeper(registry, repository.sign_want, renew=settings.want_renewal)
 
     def work(link: Link) -> None:
         keeper(link)
+        concerns.set("metadata", keeper.concerns)
+        wants(link)
+        concerns.set("wants", wants.concerns)
         collector(link)
 
     return work

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -276,7 +277,7 @@ def _read_wav(path: Path) -> Table:
 
     try:
         rate, data = wavfile.read(path)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, struct.error, UnboundLocalError) as error:  # scipy's, of cut files
         raise DataError(f"{path}: not a WAV file that can be read: {error}") from error
     data = data[:, None] if data.ndim == 1 else data
     values = data.astype(np.float64)

@@ -7,7 +7,6 @@ them; publishing again is harmless and mends whatever a broker has lost.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ from models.contract.topics import Chunk, Metadata, topic_of
 
 logger = logging.getLogger(__name__)
 
-_COMPLAINT_S = 86_400.0
 IN_FLIGHT = 16  # chunks that wait for their acknowledgement together: each batch has the link's time limit to itself
 
 
@@ -129,25 +127,15 @@ class MetadataKeeper:
         self._repository = repository
         self._now_s = now_s
         self._sent = b""
-        self._complained_s = -math.inf
         self.concerns: tuple[str, ...] = ()
 
     def __call__(self, link: Link) -> None:
         """Sign anew what is past half of its life, and send it. Raises: HubError."""
         self._repository.refresh(self._now_s())
-        self._complain()
+        self.concerns = tuple(self._repository.concerns(self._now_s()))
         if self._repository.metadata_bundle() != self._sent:
             topic = topic_of(Metadata(FleetId(self._fleet)))
             self._repository.hand_out(lambda payload: self._send(link, topic, payload))
-
-    def _complain(self) -> None:
-        """Say once a day what people must renew."""
-        now_s = self._now_s()
-        self.concerns = tuple(self._repository.concerns(now_s))
-        if self.concerns and now_s - self._complained_s >= _COMPLAINT_S:
-            self._complained_s = now_s
-            for concern in self.concerns:
-                logger.warning("%s", concern)
 
     def _send(self, link: Link, topic: str, payload: bytes) -> None:
         link.publish(topic, payload, retain=True)

@@ -67,7 +67,7 @@ def look_at_broker(settings: Settings) -> Iterator[Finding]:
 
 def look_at_api(settings: Settings) -> Iterator[Finding]:
     """Passwords must not cross a network in the clear."""
-    tls = settings.public_url.startswith("https://") or getattr(settings, "api_tls", None) is not None
+    tls = settings.public_url.startswith("https://") or settings.api_tls is not None
     if tls or _is_loopback(settings.api_host):
         yield ok("API", settings.url)
     else:

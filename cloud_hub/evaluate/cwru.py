@@ -29,7 +29,7 @@ from cloud_hub.training.train import Order, Say, Trained, train
 from models.families import family_named
 from models.signal.arrays import F32, F64
 from models.signal.calibrate import classical_limit
-from models.signal.diagnose import PointFacts, diagnose
+from models.signal.diagnose import PointFacts, diagnose, learn_healthy
 from models.signal.monitor import Monitor, Result
 from models.signal.windows import cut_windows
 
@@ -137,7 +137,7 @@ def evaluate_cwru(data: Path, healthy: Path | None, seed: int, say: Say) -> Cwru
         raise DataError(f"{healthy or data}: no healthy recordings (load*_normal_*.npz) to train on")
     seen = {f.points[0].sha256 for f in normal}
     trained, varied = _train(normal, seed, say)
-    judge = _Judge(trained, varied)
+    judge = _Judge(trained, varied, normal)
     window, rate_hz = trained.prepared.source.window, RATE_HZ
     held = [
         (msgspec.structs.replace(f, name=f"{f.name}, unseen part", points=tuple(_late(p, window) for p in f.points)))
@@ -252,9 +252,11 @@ def _other_load(recording: Recording, rng: np.random.Generator, *, raised: bool)
 
 
 class _Judge:
-    """The trained bundle with both points calibrated over the healthy data and its made-up loads; RMS likewise."""
+    """The trained bundle with both points calibrated over the healthy data and its made-up loads; RMS likewise. What
+    fault orders look like in a healthy signal is learnt from the healthy recordings as they are.
+    """
 
-    def __init__(self, trained: Trained, varied: dict[str, list[Recording]]) -> None:
+    def __init__(self, trained: Trained, varied: dict[str, list[Recording]], normal: list[_File]) -> None:
         source = trained.prepared.source
         rows = {
             sensor: np.concatenate([cut_windows(r.samples, source.window, source.hop) for r in recordings])
@@ -273,6 +275,11 @@ class _Judge:
             monitor.process(np.ascontiguousarray(pick), [i] * count)
             score = fit(pick)
             self._rms.append((score, classical_limit(score(pick), calibration)))
+        for file in normal:
+            for point in file.points:
+                early = resample(point.part(0.0, _TRAIN_SHARE), RATE_HZ).samples[-_DIAGNOSE_SAMPLES:]
+                facts = PointFacts(file.shaft_hz, ORDERS[point.point])
+                learn_healthy(monitor, self._sensors.index(point.point), early, facts)
         self._saved = monitor.save()
 
     def run(self, file: _File) -> tuple[CwruRow, F64, F64]:

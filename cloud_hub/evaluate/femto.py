@@ -8,8 +8,8 @@ first alarm that lasts, that is, stands until the end; an alarm in the first thi
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,7 @@ from models.families import family_named
 from models.signal.arrays import F32, F64, Bools
 from models.signal.calibrate import classical_limit
 from models.signal.decide import DecisionState, decide
-from models.signal.monitor import Monitor
+from models.signal.monitor import Monitor, Result
 from models.signal.windows import cut_windows
 
 RATE_HZ = 25_600.0
@@ -60,6 +60,19 @@ class FemtoResult(msgspec.Struct, frozen=True, kw_only=True):
     bearings: list[BearingRow]
 
 
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A bearing through a bundle of its own first bursts: the windows after them, and what the gateway says of each."""
+
+    times: F64
+    learnt: int
+    history: F32
+    windows: F32
+    results: Sequence[Result]
+    manifest: Manifest
+    per_burst: int
+
+
 def evaluate_femto(folder: Path) -> FemtoResult:
     """Run every bearing of a folder that is, or holds, `femto`. Raises: DataError: none is there, or one is broken."""
     folder = folder / "femto" if (folder / "femto").is_dir() else folder
@@ -71,6 +84,35 @@ def evaluate_femto(folder: Path) -> FemtoResult:
 
 def run_bearing(path: Path) -> BearingRow:
     """One bearing through a bundle of its own."""
+    scored = _scored(path)
+    history, windows, results = scored.history, scored.windows, scored.results
+    times, learnt, manifest, per_burst = scored.times, scored.learnt, scored.manifest, scored.per_burst
+    later = times[learnt:]
+    ours = _course(np.array([result.verdict == "alarm" for result in results]), per_burst, later)
+    rms, kurtosis = (
+        _course(_alarmed(score, history, windows, manifest), per_burst, later) for score in (_rms, _kurtosis)
+    )
+    return BearingRow(
+        name=path.stem,
+        life_s=float(times[-1]),
+        trained_on_s=float(times[learnt - 1]),
+        rms=rms,
+        kurtosis=kurtosis,
+        **{name: getattr(ours, name) for name in Course.__struct_fields__},
+    )
+
+
+def burst_scores(path: Path) -> tuple[F64, F64]:
+    """A bearing's score after what it was trained on: times (bursts,) in s, and the median over each burst's windows.
+
+    Raises: DataError: the file is broken.
+    """
+    scored = _scored(path)
+    scores = np.array([result.score for result in scored.results], np.float64).reshape(-1, scored.per_burst)
+    return scored.times[scored.learnt :], np.median(scores, axis=1)
+
+
+def _scored(path: Path) -> _Scored:
     bursts, times = _read(path)
     learnt = max(8, round(TRAINED_ON * len(bursts)))
     family = replace(family_named("spectral"), window_for=lambda _rate_hz: (_WINDOW, _HOP))
@@ -87,19 +129,7 @@ def run_bearing(path: Path) -> BearingRow:
     if any(result.score is None for result in results):
         raise SignalError(f"{path.name}: not calibrated by {len(history)} windows")
     per_burst = len(windows) // (len(bursts) - learnt)
-    later = times[learnt:]
-    ours = _course(np.array([result.verdict == "alarm" for result in results]), per_burst, later)
-    rms, kurtosis = (
-        _course(_alarmed(score, history, windows, manifest), per_burst, later) for score in (_rms, _kurtosis)
-    )
-    return BearingRow(
-        name=path.stem,
-        life_s=float(times[-1]),
-        trained_on_s=float(times[learnt - 1]),
-        rms=rms,
-        kurtosis=kurtosis,
-        **{name: getattr(ours, name) for name in Course.__struct_fields__},
-    )
+    return _Scored(times, learnt, history, windows, results, manifest, per_burst)
 
 
 def _alarmed(score: Callable[[F32], F64], history: F32, windows: F32, manifest: Manifest) -> Bools:

@@ -212,7 +212,7 @@ def _host(host: str) -> x509.GeneralName:
         try:
             return x509.DNSName(host)
         except ValueError as error:
-            raise KeysError(f"broker's host: expected a DNS name in ASCII or an IP address, got {host!r}") from error
+            raise KeysError(f"host: expected a DNS name in ASCII or an IP address, got {host!r}") from error
 
 
 def _moment(at_s: float) -> datetime:

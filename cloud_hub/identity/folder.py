@@ -3,8 +3,10 @@
 root.crt issuing.crt services.crt    certificates
 issuing.key services.key             keys, mode 0600
 hub.pem                              key and certificate of the hub's own connections, mode 0600
+api.pem                              key and certificate of the API's listener, mode 0600 (with `api_names`)
 issuing-*.crt issuing-*.key          authorities that were replaced: they still sign their revocation lists
-crl.pem                              the current revocation lists
+root-crl.pem                         the root's list of revoked authorities, then their certificates
+crl.pem                              all current revocation lists, for the broker
 """
 
 from __future__ import annotations
@@ -52,6 +54,11 @@ class IdentityFolder:
         return self.path / "hub.pem"
 
     @property
+    def api_pem(self) -> Path:
+        """Key and certificate of the API's listener, when the hub issues it."""
+        return self.path / "api.pem"
+
+    @property
     def services(self) -> Path:
         """The certificate that the broker's listener for the hub trusts."""
         return self.path / "services.crt"
@@ -60,6 +67,11 @@ class IdentityFolder:
     def crl(self) -> Path:
         """The current revocation list."""
         return self.path / "crl.pem"
+
+    @property
+    def root_crl(self) -> Path:
+        """The root's list of revoked authorities."""
+        return self.path / "root-crl.pem"
 
     @property
     def hub_name(self) -> str:
@@ -76,9 +88,22 @@ class IdentityFolder:
 
     def issuing_authorities(self) -> list[Authority]:
         """The current one, then those before it, which still answer for what they issued. Raises: KeysError."""
-        names = ["issuing", *sorted(path.stem for path in self.path.glob("issuing-*.crt"))]
+        names = ["issuing", *(path.stem for path in self.replaced())]
         above = load_certificate(self.root) if self._exists() else None
         return [self._load(name, above) for name in names]
+
+    def replaced(self) -> list[Path]:
+        """The certificates of authorities that were replaced."""
+        return sorted(self.path.glob("issuing-*.crt"))
+
+    def root_authority(self, root_dir: Path, passphrase: bytes) -> Authority:
+        """The root, with its key from where that is kept. Raises: KeysError."""
+        certificate = load_certificate(self.root) if self._exists() else None
+        assert certificate is not None  # noqa: S101 - _exists raises
+        key = load_key(root_dir / ROOT_KEY, passphrase)
+        if key.public_key() != certificate.public_key():
+            raise KeysError(f"{root_dir / ROOT_KEY}: is the key of another root than {self.root}")
+        return Authority(certificate, key)
 
     def _exists(self) -> bool:
         if not self.root.exists():
@@ -119,15 +144,11 @@ class IdentityFolder:
         """A new issuing authority with a new key, below the same root. The one before goes on naming what it issued in
         its revocation list. Raises: KeysError.
         """
-        root_certificate = load_certificate(self.root) if self._exists() else None
-        assert root_certificate is not None  # noqa: S101 - _exists raises
-        key = load_key(root_dir / ROOT_KEY, passphrase)
-        if key.public_key() != root_certificate.public_key():
-            raise KeysError(f"{root_dir / ROOT_KEY}: is the key of another root than {self.root}")
+        root = self.root_authority(root_dir, passphrase)
         with locked(self.path):
             before = self.issuing_authority()
             self._write(f"issuing-{fingerprint(before.certificate)[:12]}", before)
-            made = make_issuing(Authority(root_certificate, key), self.fleet, now_s, ISSUING_DAYS)
+            made = make_issuing(root, self.fleet, now_s, ISSUING_DAYS)
             self._write("issuing", made)
         return made.certificate
 

@@ -70,6 +70,7 @@ class Registrar:
         *,
         days: float,
         tuf_root: Callable[[], str | None] = lambda: None,
+        root_crl: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._authority = authority
         self._store = store
@@ -77,6 +78,7 @@ class Registrar:
         self._now_s = now_s
         self._days = days
         self._tuf_root = tuf_root
+        self._root_crl = root_crl
 
     def enrol(self, payload: bytes, token_hash: str | None = None) -> Answer:
         """Answer a request that a token signed.
@@ -145,7 +147,7 @@ class Registrar:
         _log.info("certificate %s for gateway %s", record.serial, record.gateway)
         body = Issued(
             request_sha256=hashlib.sha256(payload).hexdigest(), gateway=record.gateway, fleet=self._fleet,
-            chain=record.chain, tuf_root=self._tuf_root(),
+            chain=record.chain, tuf_root=self._tuf_root(), root_crl=self._root_crl(),
         )  # fmt: skip
         return Answer(self._sign(body), None)
 
@@ -167,7 +169,9 @@ class Registrar:
         return msgspec.json.encode(reply)
 
 
-def new_token(store: IdentityStore, root_sha256: bytes, gateway: str, now_s: float, life_s: float) -> Token:
+def new_token(
+    store: IdentityStore, root_sha256: bytes, gateway: str, now_s: float, life_s: float, crl_number: int = 0
+) -> Token:
     """Issue a token. The store gets the public half of its key; the secret is in what is returned, and nowhere else.
 
     Raises: TopicError: not a gateway's id. ConflictError: an id that is kept for the hub's own connections.
@@ -178,7 +182,7 @@ def new_token(store: IdentityStore, root_sha256: bytes, gateway: str, now_s: flo
     seed = secrets.token_bytes(32)
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
     store.add_token(TokenRecord(hashlib.sha256(public).hexdigest(), public, GatewayId(gateway), now_s, now_s + life_s))
-    return Token(seed, root_sha256)
+    return Token(seed, root_sha256, crl_number)
 
 
 def _digest(text: str) -> str:

@@ -18,9 +18,10 @@ from pathlib import Path
 from cryptography import x509
 
 from cloud_hub.errors import HubError
-from cloud_hub.identity.authority import Authority, Revoked, fingerprint
+from cloud_hub.identity.authority import Authority, Revoked, fingerprint, load_certificate
 from cloud_hub.identity.folder import IdentityFolder
 from cloud_hub.identity.records import IdentityStore
+from cloud_hub.identity.root_crl import revoked_serials, root_crl_pem
 from cloud_hub.settings import Settings
 from cloud_hub.trust.files import locked, write_atomic
 
@@ -37,11 +38,20 @@ def refresh_crl(
     """
     authorities = folder.issuing_authorities()
     with locked(folder.path):
-        old = _lists(folder.crl)
+        # Brokers that look at a leaf's list only refuse whoever is by an authority without one: so a revoked authority
+        # has none. Those that look at the whole chain find it in the root's.
+        revoked, above = revoked_serials(folder), root_crl_pem(folder)
+        authorities = [one for one in authorities if one.certificate.serial_number not in revoked]
+        kept = folder.crl.read_bytes() if folder.crl.exists() else b""
+        old = [crl for crl in _lists(kept) if crl.issuer != load_certificate(folder.root).subject]
         wanted = [(a, store.revoked(fingerprint(a.certificate), now_s())) for a in authorities]
-        current = len(old) == len(wanted) and all(
-            _still_good(crl, authority, {int(r.serial, 16) for r in rows}, now_s())
-            for crl, (authority, rows) in zip(old, wanted, strict=False)
+        current = (
+            len(old) == len(wanted)
+            and kept.endswith(above)
+            and all(
+                _still_good(crl, authority, {int(r.serial, 16) for r in rows}, now_s())
+                for crl, (authority, rows) in zip(old, wanted, strict=False)
+            )
         )
         if current:
             return False
@@ -54,7 +64,7 @@ def refresh_crl(
             authority.crl([Revoked(int(r.serial, 16), r.revoked_s or at_s) for r in rows], number, at_s, days)
             for authority, rows in wanted
         ]
-        write_atomic(folder.crl, b"".join(made))
+        write_atomic(folder.crl, b"".join(made) + above)
     return True
 
 
@@ -87,10 +97,8 @@ def _hang_up(pid_file: Path) -> None:
         raise HubError(f"{pid_file}: the broker cannot be told to read its files again: {error}") from error
 
 
-def _lists(path: Path) -> list[x509.CertificateRevocationList]:
-    if not path.exists():
-        return []
-    parts = [part + _END for part in path.read_bytes().split(_END) if part.strip()]
+def _lists(data: bytes) -> list[x509.CertificateRevocationList]:
+    parts = [part + _END for part in data.split(_END) if part.strip()]
     return [x509.load_pem_x509_crl(part) for part in parts]
 
 

@@ -9,10 +9,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cloud_hub.errors import HubError, LinkError
+from cloud_hub.identity.api_certificate import renew_api
+from cloud_hub.identity.authority import load_certificate
+from cloud_hub.identity.expiry import concerns
 from cloud_hub.identity.folder import IdentityFolder
 from cloud_hub.identity.records import IdentityStore
 from cloud_hub.identity.registrar import Allowance, Answer, Registrar
@@ -31,21 +34,32 @@ _UPKEEP_S = 60.0
 
 
 class IdentityService:
-    """`start` it, ask it from HTTP with `enrol`, `stop` it. `counters`: answers by reason, and what got none."""
+    """`start` it, ask it from HTTP with `enrol`, `stop` it. `counters`: answers by reason, and what got none. `tell` is
+    given all that people must renew, about once a minute.
+    """
 
     def __init__(
-        self, settings: Settings, folder: IdentityFolder, store: IdentityStore, now_s: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        folder: IdentityFolder,
+        store: IdentityStore,
+        now_s: Callable[[], float] = time.time,
+        *,
+        tell: Callable[[Sequence[str]], None] = lambda _concerns: None,
     ) -> None:
         self.counters: dict[str, int] = {}
         self._settings = settings
         self._folder = folder
         self._store = store
         self._now_s = now_s
+        self._tell = tell
+        self._own_ends_s = load_certificate(folder.hub_pem).not_valid_after_utc.timestamp()
         self._lock = threading.Lock()
         self._allowance = Allowance()
         self._registrar = Registrar(
             folder.issuing_authority, store, settings.fleet, now_s, days=settings.certificate_days,
             tuf_root=lambda: _text_of(settings.repository_dir / "root.json"),
+            root_crl=lambda: _text_of(folder.root_crl),
         )  # fmt: skip
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="identity", daemon=True)
@@ -71,6 +85,10 @@ class IdentityService:
     def enrol(self, payload: bytes, caller: str) -> Answer | None:
         """Answer a request that came over HTTPS; None when there are too many (of this caller, or in all)."""
         return self._ask(f"http {caller}", lambda: self._registrar.enrol(payload))
+
+    def root_pem(self) -> str:
+        """The root certificate, for whoever wants to verify what it vouches for."""
+        return self._folder.root.read_text("ascii")
 
     def _ask(self, key: str, answer: Callable[[], Answer]) -> Answer | None:
         with self._lock:
@@ -142,8 +160,12 @@ class IdentityService:
         try:
             if self._folder.renew_hub(self._now_s()):
                 _log.info("the hub's own certificate was renewed; its links use it from their next start")
+            if self._settings.api_names and renew_api(self._folder, self._settings.api_names, self._now_s()):
+                _log.info("the API's certificate was renewed, for %s", ", ".join(self._settings.api_names))
             if refresh_crl(self._folder, self._store, self._settings.crl_days, self._now_s):
                 _log.info("revocation list: %s", deploy_crl(self._folder, self._settings))
+            ends_s = self._link.peer_ends_s
+            self._tell(concerns(self._folder, self._settings, ends_s, self._own_ends_s, self._now_s()))
         except HubError:
             _log.exception("identity: upkeep failed; trying again in %g s", _UPKEEP_S)
 

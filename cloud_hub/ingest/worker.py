@@ -10,6 +10,7 @@ halves until that one message stands alone, and is rejected. A fault in this cod
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import threading
@@ -56,7 +57,7 @@ class Broker(Protocol):
 class BatchLimits:
     """When a batch is full. `linger_s`: how long the first message waits for others; one fsync then serves them all."""
 
-    messages: int = 500
+    messages: int = 2000
     payload_bytes: int = 32 * 2**20
     linger_s: float = 0.05
     retry_s: float = 1.0
@@ -228,6 +229,17 @@ class IngestWorker:
                 _log.info("capture %s: %s", capture_id, path)
                 self.status.count("stored.capture")
                 del self._captures_due[capture_id]
+
+
+def settle_collector() -> None:
+    """Tell Python's garbage collector that what is loaded stays, and to look seldom: call it once, when all is loaded.
+
+    A batch is tens of thousands of objects that nothing refers to in a circle. With the collector as it comes, going
+    through them and through every library again and again costs 40 % of the time of ingest.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 def receipt_messages(receipts: dict[str, Receipts]) -> list[tuple[str, bytes]]:

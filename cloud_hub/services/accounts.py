@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloud_hub.accounts.errors import AccountError, MayNotError, SignInError, StaleError, TooManyTriesError
+from cloud_hub.accounts.errors import AccountError, MayNotError, SignInError, TooManyTriesError
 from cloud_hub.accounts.names import check_label, check_name
 from cloud_hub.accounts.passwords import check_password
 from cloud_hub.accounts.permissions import ROLE_PERMISSIONS, Permission, Principal, Role
 from cloud_hub.accounts.records import AccountView, LinkView
 from cloud_hub.accounts.secrets import is_secret, new_secret
 from cloud_hub.accounts.throttle import ACCOUNT
-from cloud_hub.errors import ConflictError
+from cloud_hub.errors import ConflictError, StaleError
 from cloud_hub.services.sign_in import Door, SignedIn, Visitor, begin
 from cloud_hub.store import accounts as store
 from cloud_hub.store import audit

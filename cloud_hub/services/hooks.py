@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from cloud_hub.accounts.permissions import Principal
-from cloud_hub.errors import SettingsError
+from cloud_hub.errors import HookError
 from cloud_hub.notify.address import check_url
 from cloud_hub.notify.happenings import KINDS, Happening
 from cloud_hub.notify.mail import check_address
@@ -127,10 +127,6 @@ def send_again(
             request_id=request_id,
         )
     return view
-
-
-class HookError(SettingsError):
-    """A hook cannot be like this; the text says what was expected."""
 
 
 def _check(spec: HookSpec) -> None:

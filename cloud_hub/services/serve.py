@@ -25,17 +25,29 @@ from cloud_hub.errors import HubError, LinkError
 from cloud_hub.identity.service import IdentityService
 from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
 from cloud_hub.ingest.status import StatusView
-from cloud_hub.ingest.worker import IngestWorker
+from cloud_hub.ingest.worker import IngestWorker, settle_collector
+from cloud_hub.jobs.places import Places
+from cloud_hub.jobs.runner import JobRunner
+from cloud_hub.live.feed import Feed
+from cloud_hub.services import alarms
 from cloud_hub.services.accounts import administrator_link
+from cloud_hub.services.concerns import Concerns
+from cloud_hub.services.gateways import GatewayDesk
+from cloud_hub.services.models import Publisher
+from cloud_hub.services.retention import Retention
 from cloud_hub.services.sign_in import Door
+from cloud_hub.services.workshop import Workshop
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
 from cloud_hub.transport import Link
+from cloud_hub.trust.repository import Repository
 from models.contract.topics import up_filters
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 2.0
 _ROLLOUT_RETRY_S = 10.0
+_SHELF_PERIOD_S = 5.0
+_AGEING_S = 60.0
 _POLL_S = 0.05
 
 
@@ -51,7 +63,8 @@ class Worker(Protocol):
 
 class Hub:
     """One hub process. `periodic` is called with the link every `period_s` while the broker is there; so is what
-    `rollouts` makes of the database, every `rollout_period_s`, in a thread of its own.
+    `rollouts` makes of the database, every `rollout_period_s`, in a thread of its own. `repository`: what bundles are
+    signed with; without one this hub publishes none. `desk`: issues enrolment tokens and revokes certificates.
     """
 
     def __init__(
@@ -67,11 +80,15 @@ class Hub:
         rollout_period_s: float = 2.0,
         metadata_until_s: Callable[[], Mapping[str, float]] = dict,
         notify: Callable[[Database, str], Worker] | None = None,
+        concerns: Concerns | None = None,
+        repository: Repository | None = None,
+        desk: Callable[[Database], GatewayDesk] | None = None,
     ) -> None:
         """Raises: SettingsError: the database cannot be used, or the address is taken."""
         self._stop = threading.Event()
         self._periodic = periodic
         self._period_s = period_s
+        self._now_s = now_s
         self._rollout_period_s = rollout_period_s
         self._failure: Exception | None = None
         self._database: Database = open_database(settings)
@@ -88,7 +105,10 @@ class Hub:
             on_evidence=self._rescoring.wake if self._rescoring is not None else lambda: None,
             on_failure=self.stop,
         )
+        self._retention = Retention(self._database, settings, now_s, stopped=self._stop.is_set)
         self._identity = identity(self._database) if identity is not None else None
+        self._jobs = JobRunner(self._database, settings, now_s, on_failure=self.stop)
+        publish = Publisher(settings, self._database, repository, self._link) if repository is not None else None
         self._now_s = now_s
         self._door = Door(settings.account_limits)
         context = HubContext(
@@ -99,12 +119,23 @@ class Hub:
             ingest=self._ingest_view,
             connected=lambda: self._link.connected,
             enrol=self._identity.enrol if self._identity is not None else None,
+            workshop=Workshop(
+                Places.of(settings),
+                self._jobs.wake,
+                publish,
+                settings.training_jobs,
+                desk(self._database) if desk is not None else None,
+            ),
             door=self._door,
             public_url=settings.public_url,
             metadata_until_s=metadata_until_s,
+            concerns=concerns.view if concerns is not None else tuple,
+            authority=self._identity.root_pem if self._identity is not None else None,
         )
+        app = create_app(context)
+        self._live: Feed = app.state.live
         self._server = ApiServer(
-            create_app(context), settings.api_host, settings.api_port, trusted_proxies=settings.trusted_proxies
+            app, settings.api_host, settings.api_port, trusted_proxies=settings.trusted_proxies, tls=settings.api_tls
         )
         self._public_url = settings.public_url
         self._notify = notify(self._database, settings.public_url or self._server.url) if notify is not None else None
@@ -122,7 +153,7 @@ class Hub:
     def run(self, ready_file: Path | None = None, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGINT, SIGTERM or `stop`. Call it in the main thread.
 
-        Raises: HubError: ingest or rollouts failed; the log has the fault.
+        Raises: HubError: ingest, rollouts or ageing failed; the log has the fault.
         """
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
@@ -132,7 +163,10 @@ class Hub:
             threading.Thread(target=self._connect, name="connect", daemon=True),
             threading.Thread(target=self._announce, args=(ready_file, on_ready), name="ready", daemon=True),
             threading.Thread(target=self._roll_out, name="rollouts", daemon=True),
+            threading.Thread(target=self._repeat, args=("shelves", _SHELF_PERIOD_S, self._shelves), daemon=True),
+            threading.Thread(target=self._repeat, args=("ageing", _AGEING_S, self._retention), daemon=True),
         ]
+        settle_collector()
         self._ingest.start()
         if self._rescoring is not None:
             self._rescoring.start()
@@ -140,6 +174,7 @@ class Hub:
             self._identity.start()
         if self._notify is not None:
             self._notify.start()
+        self._jobs.start()
         for thread in threads:
             thread.start()
         try:
@@ -149,13 +184,18 @@ class Hub:
             self._shut_down(threads)
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
-        for what, failure in (("ingest", self._ingest.failure), ("rollouts", self._failure)):
+        for what, failure in (
+            ("ingest", self._ingest.failure),
+            ("periodic work", self._failure),
+            ("training jobs", self._jobs.failure),
+        ):
             if failure is not None:
                 raise HubError(f"{what} failed: {failure!r}") from failure
 
     def stop(self) -> None:
         """End `run`, from any thread or signal handler."""
         self._stop.set()
+        self._live.close()  # or the server would wait for streams that never end
         self._server.stop()
 
     def _shut_down(self, threads: list[threading.Thread]) -> None:
@@ -169,6 +209,7 @@ class Hub:
             self._identity.stop()
         if self._notify is not None:
             self._notify.stop()
+        self._jobs.stop()
         self._link.close()
         self._database.close()
 
@@ -212,6 +253,23 @@ class Hub:
                 self.stop()
                 return
             self._stop.wait(pause_s)
+
+    def _shelves(self) -> None:
+        """Alarms come back by the hub's clock alone."""
+        alarms.tick(self._database, self._now_s())
+
+    def _repeat(self, name: str, period_s: float, work: Callable[[], object]) -> None:
+        """What needs no broker. What the database does to us is tried again; a fault of ours ends the hub."""
+        while not self._stop.wait(period_s):
+            try:
+                work()
+            except HubError as error:
+                _log.error("%s: %s; trying again in %g s", name, error, period_s)
+            except Exception as error:  # noqa: BLE001 - told to whoever called `run`
+                _log.exception("%s failed", name)
+                self._failure = error
+                self.stop()
+                return
 
     def _announce(self, ready_file: Path | None, on_ready: Callable[[], None]) -> None:
         while not (self._server.started and self._link.listening and self._desk_listens()):

@@ -49,11 +49,8 @@ def insert_rows(
     stage = sql.Identifier(f"new_{table.name}")
     into = sql.Identifier(table.name)
     names = _names(c.name for c in columns)
-    connection.execute(
-        sql.SQL(
-            "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT * FROM {} WITH NO DATA"
-        ).format(stage, into)
-    )
+    make = "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT * FROM {} WITH NO DATA"
+    connection.execute(sql.SQL(make).format(stage, into))
     _copy(connection, stage, columns, rows)
     change: sql.Composable = sql.SQL("NOTHING")
     if update:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +16,21 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
@@ -31,7 +47,16 @@ from cloud_hub.errors import SettingsError, StoreError, StoreUnavailableError
 from cloud_hub.settings import Settings
 from cloud_hub.store.bulk import copy_rows, insert_rows
 
-__all__ = ["Database", "Session", "insert_all", "insert_new", "migration_config", "open_database", "upsert"]
+__all__ = [
+    "Database",
+    "Session",
+    "insert_all",
+    "insert_new",
+    "migration_config",
+    "open_database",
+    "rows_with",
+    "upsert",
+]
 
 _BUSY_MS = 20_000
 _COPY_ROWS = 16
@@ -109,7 +134,17 @@ class Database:
     def revision(self) -> str | None:
         """The migration that the database is at, or None when it is empty."""
         with self.engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            return self.revision_of(connection)
+
+    @staticmethod
+    def revision_of(connection: Connection) -> str | None:
+        """The same, as this connection sees it."""
+        return MigrationContext.configure(connection).get_current_revision()
+
+    @staticmethod
+    def known_revisions() -> set[str]:
+        """Every migration of this release."""
+        return {s.revision for s in ScriptDirectory.from_config(migration_config()).walk_revisions()}
 
     def migrate(self) -> None:
         """Bring the tables up to this release, all in one transaction; processes that start together take turns.
@@ -124,7 +159,7 @@ class Database:
             raise SettingsError(f"database {self.engine.url!r}: {error.orig}") from error
         if current == script.get_current_head():
             return
-        if current is not None and current not in {s.revision for s in script.walk_revisions()}:
+        if current is not None and current not in self.known_revisions():
             raise SettingsError(f"database {self.engine.url!r}: made by a newer release (revision {current})")
         with self.engine.execution_options(write="alone").begin() as connection:
             if connection.dialect.name == "postgresql":
@@ -190,7 +225,7 @@ def upsert(
 
     All rows have the same columns.
     """
-    values = [dict(row) for row in rows]
+    values = list(rows)
     if not values:
         return
     if _in_bulk(session, values):
@@ -202,7 +237,7 @@ def upsert(
         statement = statement.on_conflict_do_update(index_elements=list(key), set_=columns)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=list(key))
-    session.execute(statement, values)
+    session.execute(statement, [dict(row) for row in values])
 
 
 def insert_new(
@@ -212,7 +247,7 @@ def insert_new(
 
     All rows have the same columns.
     """
-    values = [dict(row) for row in rows]
+    values = list(rows)
     if not values:
         return []
     if _in_bulk(session, values):
@@ -222,7 +257,35 @@ def insert_new(
         .on_conflict_do_nothing(index_elements=list(key))
         .returning(*(table.c[name] for name in returning))
     )
-    return [tuple(row) for row in session.execute(statement, values)]
+    return [tuple(row) for row in session.execute(statement, [dict(row) for row in values])]
+
+
+def rows_with(
+    session: Session,
+    table: Table,
+    columns: Iterable[str],
+    key: tuple[str, str],
+    values: Iterable[tuple[str, str]],
+    *,
+    where: Iterable[ColumnElement[bool]] = (),
+) -> Iterator[Row[Any]]:
+    """The rows whose two text columns `key` have one of these pairs of values, each found through the index on them.
+
+    `where` are more conditions.
+    """
+    query = select(*(table.c[name] for name in columns)).where(*where)
+    first, second = (table.c[name] for name in key)
+    pairs = sorted(set(values))
+    if session.get_bind().dialect.name == "postgresql":
+        # Arrays, not IN: one statement however many pairs there are.
+        arrays = [bindparam(f"of_{name}", type_=postgresql.ARRAY(Text)) for name in key]
+        wanted = func.unnest(*arrays).table_valued(*key, name="wanted").render_derived()
+        query = query.join(wanted, and_(first == wanted.c[key[0]], second == wanted.c[key[1]]))
+        lists = [list(part) for part in zip(*pairs, strict=True)] or [[], []]
+        yield from session.execute(query, {f"of_{name}": part for name, part in zip(key, lists, strict=True)})
+        return
+    for value, group in groupby(pairs, key=itemgetter(0)):  # SQLite has no index for pairs in a list
+        yield from session.execute(query.where(first == value, second.in_([pair[1] for pair in group])))
 
 
 def _in_bulk(session: Session, rows: Sequence[object]) -> bool:

@@ -8,16 +8,16 @@ cleared: an episode has one end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Literal
+
+import msgspec
 
 from models.contract.messages import AlarmEvent, Diagnosis, Verdict
 
 Status = Literal["raised", "cleared"]
 
 
-@dataclass(frozen=True, slots=True)
-class Episode:
+class Episode(msgspec.Struct, frozen=True):
     """An alarm as its events so far make it. Keys are empty before the first event of their kind."""
 
     machine: str
@@ -73,7 +73,7 @@ def advance(episode: Episode | None, event: AlarmEvent) -> Episode:
     newer, older = (fresh, episode) if fresh.newest_key > episode.newest_key else (episode, fresh)
     diagnosed = max((episode, fresh), key=lambda e: e.diagnosis_key)
     cleared = [e.cleared_s for e in (episode, fresh) if e.cleared_s is not None]
-    return replace(
+    return msgspec.structs.replace(
         newer,
         status="cleared" if cleared else "raised",
         raised_s=min(newer.raised_s, older.raised_s),

@@ -44,12 +44,12 @@ def list_alarms(
         query = query.where(t.Alarm.status == status)
     if since_s is not None:
         query = query.where(t.Alarm.raised_s >= since_s)
-    return fetch_page(session, query, _BY_RAISED, paging, _alarm)
+    return fetch_page(session, query, _BY_RAISED, paging, alarm_view)
 
 
 def get_alarm(session: Session, alarm_id: str) -> v.AlarmDetail:
     """One alarm with its newest events. Raises: NotFoundError."""
-    row = _find_alarm(session, alarm_id)
+    row = find_alarm(session, alarm_id)
     of_alarm = (t.AlarmEvent.gateway_id == row.gateway_id, t.AlarmEvent.alarm == row.alarm)
     query = (
         select(t.AlarmEvent, *_EVIDENCE_COLUMNS)
@@ -60,12 +60,12 @@ def get_alarm(session: Session, alarm_id: str) -> v.AlarmDetail:
     )
     events = tuple(_event(record[0], record[1:]) for record in session.execute(query))
     count = session.scalar(select(func.count()).select_from(t.AlarmEvent).where(*of_alarm))
-    return v.AlarmDetail(_alarm(row), events, count or 0)
+    return v.AlarmDetail(alarm_view(row), events, count or 0)
 
 
 def get_evidence(session: Session, alarm_id: str, event: int | None = None) -> v.EvidenceWindow:
     """The raw window of an event of an alarm, by default of the one with the highest score. Raises: NotFoundError."""
-    row = _find_alarm(session, alarm_id)
+    row = find_alarm(session, alarm_id)
     query = (
         select(t.AlarmEvent, t.AlarmEvidence)
         .join(t.AlarmEvidence, t.AlarmEvidence.event_id == t.AlarmEvent.id)
@@ -193,7 +193,8 @@ def get_capture(session: Session, capture_id: str) -> v.CaptureView:
     return _capture(row)
 
 
-def _find_alarm(session: Session, alarm_id: str) -> t.Alarm:
+def find_alarm(session: Session, alarm_id: str) -> t.Alarm:
+    """The row of an alarm. Raises: NotFoundError."""
     gateway, _, alarm = alarm_id.partition(".")
     query = select(t.Alarm).where(t.Alarm.gateway_id == gateway, t.Alarm.alarm == alarm)
     row = session.scalar(query)
@@ -234,7 +235,8 @@ def _event(row: t.AlarmEvent, evidence: tuple[object, ...]) -> v.AlarmEventView:
     )
 
 
-def _alarm(row: t.Alarm) -> v.AlarmView:
+def alarm_view(row: t.Alarm) -> v.AlarmView:
+    """An alarm as it is shown."""
     return v.AlarmView(
         id=f"{row.gateway_id}.{row.alarm}",
         gateway=row.gateway_id,
@@ -253,6 +255,19 @@ def _alarm(row: t.Alarm) -> v.AlarmView:
         peak=row.peak,
         summary=row.summary,
         diagnosis=msgspec.convert(row.diagnosis, v.DiagnosisView | None),
+        state=row.state,  # type: ignore[arg-type]  # of the table of states
+        state_s=row.state_s,
+        revision=row.revision,
+        changed_s=row.changed_s,
+        announced_s=row.announced_s,
+        shelved_until_s=row.shelved_until_s,
+        acknowledged_s=row.acknowledged_s,
+        acknowledged_by=row.acknowledged_by,
+        assignee=row.assignee,
+        review=row.review,  # type: ignore[arg-type]  # checked before it was stored
+        review_fault=row.review_fault,
+        reviewed_s=row.reviewed_s,
+        reviewed_by=row.reviewed_by,
     )
 
 

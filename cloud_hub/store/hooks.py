@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from cloud_hub.errors import ConflictError, NotFoundError
+from cloud_hub.errors import NotFoundError, StaleError
 from cloud_hub.notify.schedule import Next
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database
@@ -88,7 +88,7 @@ def row_of(session: Session, hook: str, revision: int | None = None) -> t.Hook:
     if row is None:
         raise NotFoundError(f"hook {hook!r}: there is none with this id")
     if revision is not None and row.revision != revision:
-        raise ConflictError(f"hook {hook}: expected revision {revision}, it is at {row.revision}: somebody was faster")
+        raise StaleError(f"hook {hook}: expected revision {revision}, it is at {row.revision}: somebody was faster")
     return row
 
 

@@ -103,7 +103,7 @@ def health_map(session: Session, limit: int = MAX_TILES) -> HealthMap:
 def gateway_counts(session: Session) -> GatewayCounts:
     """How many gateways there are, and are there."""
     total, online = session.execute(
-        select(func.count(), func.coalesce(func.sum(_one_if(t.Gateway.online)), 0)).select_from(t.Gateway)
+        select(func.count(), func.coalesce(func.sum(_one_if(t.Gateway.online.is_(True))), 0)).select_from(t.Gateway)
     ).one()
     return GatewayCounts(total, online)
 
@@ -159,7 +159,7 @@ def bundles_installed(session: Session, since_s: float, limit: int = 10) -> tupl
     )
 
 
-def _newest_ack_before(since_s: float) -> Select[tuple[int]]:
+def _newest_ack_before(since_s: float) -> Select[int]:
     return select(t.Ack.id).where(t.Ack.received_s < since_s).order_by(t.Ack.id.desc()).limit(1)
 
 
@@ -173,7 +173,7 @@ def _machines() -> Subquery:
             func.min(severity).label("severity"),
             func.max(t.Point.score).label("score"),
             func.count().label("points"),
-            func.min(_one_if(t.Gateway.online)).label("online"),
+            func.min(_one_if(t.Gateway.online.is_(True))).label("online"),
         )
         .join(t.Gateway, and_(t.Gateway.id == t.Point.gateway_id))
         .where(t.Point.current.is_(True))

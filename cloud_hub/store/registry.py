@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self, cast
 
 from sqlalchemy import Table, func, select
@@ -19,6 +19,7 @@ from cloud_hub.store import audit
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database, open_database
 
+_BATCH = 500  # gateways whose wants are read together
 _DIGEST = re.compile(r"[0-9a-f]{6,64}")
 
 
@@ -48,29 +49,7 @@ class SqlRegistry:
         Raises: ConflictError: its slot and version already name another bundle.
         """
         with self._database.write() as session:
-            if session.get(t.Bundle, record.sha256) is not None:
-                return
-            other = session.scalar(
-                select(t.Bundle.sha256).where(t.Bundle.slot == record.slot, t.Bundle.version == record.version)
-            )
-            if other is not None:
-                raise ConflictError(
-                    f"bundle {record.slot}/{record.version}: already published as {other}, got {record.sha256}; "
-                    "a version names one bundle for ever"
-                )
-            session.add(
-                t.Bundle(
-                    sha256=record.sha256,
-                    slot=record.slot,
-                    version=record.version,
-                    family=record.family,
-                    target=record.target,
-                    length=record.length,
-                    created_s=record.created_s,
-                    manifest_json=record.manifest_json,
-                )
-            )
-            if self._by is not None:
+            if insert_bundle(session, record) and self._by is not None:
                 audit.record(
                     session, self._by, "bundle.publish", f"bundle:{record.sha256}", before=None,
                     after={"slot": record.slot, "version": record.version}, now_s=record.created_s,
@@ -109,6 +88,45 @@ class SqlRegistry:
         with self._database.read() as session:
             return set(session.scalars(query)) | set(session.scalars(rolled_out))
 
+    def standing_wants(self) -> Iterator[Sequence[WantRecord]]:
+        """The newest want of each gateway, in batches, by the gateways' names."""
+        after = ""
+        while True:
+            query = select(t.Want.gateway).where(t.Want.gateway > after).distinct().order_by(t.Want.gateway)
+            with self._database.read() as session:
+                gateways = list(session.scalars(query.limit(_BATCH)))
+                wants = newest_wants(session, gateways)
+            if not gateways:
+                return
+            yield [wants[gateway] for gateway in gateways]
+            after = gateways[-1]
+
+    def gateways_in_rollouts(self) -> set[str]:
+        """Gateways that are in a rollout which is not over: it issues their wants."""
+        query = (
+            select(t.RolloutMember.gateway)
+            .join(t.Rollout, t.Rollout.id == t.RolloutMember.rollout_id)
+            .where(t.Rollout.status.not_in([status.value for status in OVER]))
+            .distinct()
+        )
+        with self._database.read() as session:
+            return set(session.scalars(query))
+
+    def add_wants(self, records: Sequence[WantRecord]) -> None:
+        """Remember new wants of different gateways, all or none.
+
+        Raises: ConflictError: somebody has issued a newer one meanwhile.
+        """
+        with self._database.write() as session:
+            newest = newest_wants(session, [record.gateway for record in records])
+            for record in records:
+                known = newest.get(record.gateway)
+                if known is not None and record.seq <= known.seq:
+                    raise ConflictError(
+                        f"want for {record.gateway}: expected a seq above {known.seq}, got {record.seq}"
+                    )
+            insert_wants(session, records)
+
     def add_want(self, record: WantRecord) -> None:
         """Remember a want.
 
@@ -130,6 +148,33 @@ class SqlRegistry:
                     before={"seq": before.seq, "bundles": dict(before.bundles)} if before is not None else None,
                     after={"seq": record.seq, "bundles": dict(record.bundles)}, now_s=record.issued_s,
                 )  # fmt: skip
+
+
+def insert_bundle(session: Session, record: BundleRecord) -> bool:
+    """See `SqlRegistry.add_bundle`. Returns: whether it is new."""
+    if session.get(t.Bundle, record.sha256) is not None:
+        return False
+    other = session.scalar(
+        select(t.Bundle.sha256).where(t.Bundle.slot == record.slot, t.Bundle.version == record.version)
+    )
+    if other is not None:
+        raise ConflictError(
+            f"bundle {record.slot}/{record.version}: already published as {other}, got {record.sha256}; "
+            "a version names one bundle for ever"
+        )
+    session.add(
+        t.Bundle(
+            sha256=record.sha256,
+            slot=record.slot,
+            version=record.version,
+            family=record.family,
+            target=record.target,
+            length=record.length,
+            created_s=record.created_s,
+            manifest_json=record.manifest_json,
+        )
+    )
+    return True
 
 
 def insert_wants(session: Session, records: Sequence[WantRecord]) -> None:

@@ -14,6 +14,8 @@ Phase = Literal[
     "rolled_back",
 ]  # fmt: skip
 AlarmStatus = Literal["raised", "cleared"]
+AlarmState = Literal["normal", "unacknowledged", "acknowledged", "returned", "shelved", "out_of_service"]
+Review = Literal["true", "false", "unsure"]
 EventKind = Literal["raised", "updated", "cleared"]
 CaptureStatus = Literal["receiving", "complete", "stored"]
 
@@ -206,7 +208,11 @@ class DiagnosisView:
 
 @dataclass(frozen=True, slots=True)
 class AlarmView:
-    """One episode. `id` is "gateway.alarm" and names it in the whole hub."""
+    """One episode. `id` is "gateway.alarm" and names it in the whole hub.
+
+    `status`: whether the condition lasts. `state`: what has become of it in the hub, after ISA-18.2, since `state_s`.
+    `announced_s`: when it first asked for attention, by the hub's clock. `review`: what people say it was.
+    """
 
     id: str
     gateway: str
@@ -225,6 +231,78 @@ class AlarmView:
     peak: float
     summary: str
     diagnosis: DiagnosisView | None
+    state: AlarmState
+    state_s: float
+    revision: int
+    changed_s: float
+    announced_s: float | None
+    shelved_until_s: float | None
+    acknowledged_s: float | None
+    acknowledged_by: str | None
+    assignee: str | None
+    review: Review | None
+    review_fault: str | None
+    reviewed_s: float | None
+    reviewed_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmActionView:
+    """One thing that somebody, or the hub's clock, did about an alarm. `text`: what was said with it."""
+
+    id: int
+    time_s: float
+    who: str
+    action: str
+    before: AlarmState
+    after: AlarmState
+    text: str | None
+    until_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmCounts:
+    """How many alarms there are in each state but `normal`, and how many in the operator's list (`open`)."""
+
+    open: int
+    unacknowledged: int
+    acknowledged: int
+    returned: int
+    shelved: int
+    out_of_service: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionView:
+    """A place whose alarms do not ask for attention. What is None stands for all."""
+
+    id: int
+    kind: Literal["shelf", "out_of_service"]
+    machine: str
+    gateway: str | None
+    point: str | None
+    slot: str | None
+    reason: str
+    who: str
+    since_s: float
+    until_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelView:
+    """What people say an alarm was, for those who train models: the point's data from `begin_s` to `end_s`."""
+
+    alarm: str
+    gateway: str
+    machine: str
+    point: str
+    slot: str
+    begin_s: float
+    end_s: float | None
+    label: Literal["confirmed fault", "false alarm", "unsure"]
+    fault: str | None
+    by: str
+    time_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +376,18 @@ class TrendView:
     score_max: float | None
     rms: tuple[float, ...]
     verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class TrendSeriesView:
+    """A point over a span of time, oldest first. `resolution_s`: length of each item, 0 for rows as they came. With
+    several gateways at one point each has items of its own.
+    """
+
+    machine: str
+    point: str
+    resolution_s: int
+    items: tuple[TrendView, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import msgspec
-from sqlalchemy import Table, bindparam, delete, select, tuple_, update
+from sqlalchemy import Row, Table, bindparam, delete, update
 from sqlalchemy.orm import Session
 
+from cloud_hub.store import alarm_places, alarm_standing
 from cloud_hub.store import tables as t
 from cloud_hub.store.capture_writer import Refused, store_chunks
-from cloud_hub.store.database import Database, insert_all, insert_new, upsert
+from cloud_hub.store.database import Database, insert_all, insert_new, rows_with, upsert
 from cloud_hub.store.episodes import Episode, advance, summary_of
 from models.contract.messages import Ack, AgentState, AlarmEvent, CaptureChunk, Diagnosis, TrendBatch
 
@@ -67,9 +68,9 @@ class Writer:
         Raises: StoreUnavailableError: the same batch may be stored later. StoreError: something in it cannot be stored.
         """
         outcome = Outcome()
-        now_s = self._now_s()
         messages = [received.message for received in batch]
         with self._database.write(shared=True) as session:
+            now_s = self._now_s()  # not before it is our turn to write
             _store_gateways(session, batch, now_s)
             _store_machines(session, messages, now_s)
             _store_states(session, _of(messages, AgentState), outcome)
@@ -241,7 +242,7 @@ def _store_events(session: Session, events: list[AlarmEvent], now_s: float, outc
         if key in ids:
             new.setdefault(key, e)
         outcome.receipts[e.gateway].events.append((e.boot_id, e.seq))
-    _advance_alarms(session, list(new.values()))
+    _advance_alarms(session, list(new.values()), now_s)
     evidence = [_evidence_row(ids[key], e) for key, e in new.items() if e.evidence is not None]
     insert_all(session, _table(t.AlarmEvidence), evidence)
     outcome.evidence += len(evidence)
@@ -274,24 +275,34 @@ def _evidence_row(event_id: int, event: AlarmEvent) -> dict[str, object]:
     return {"event_id": event_id, "bundle_sha256": event.bundle_sha256, **msgspec.structs.asdict(evidence)}
 
 
-def _advance_alarms(session: Session, events: list[AlarmEvent]) -> None:
-    """Fold new events into their alarms."""
-    episodes: dict[tuple[str, str], Episode] = {}
-    keys = sorted({(e.gateway, e.alarm) for e in events})
-    query = select(*(_table(t.Alarm).c[name] for name in _EPISODE_COLUMNS))
-    for start in range(0, len(keys), _KEYS_AT_ONCE):
-        some = keys[start : start + _KEYS_AT_ONCE]
-        for row in session.execute(query.where(tuple_(t.Alarm.gateway_id, t.Alarm.alarm).in_(some))):
-            episodes[row.gateway_id, row.alarm] = _episode_of(row)
+def _advance_alarms(session: Session, events: list[AlarmEvent], now_s: float) -> None:
+    """Fold new events into their alarms, and let them stand where that puts them."""
+    if not events:
+        return
+    rows: dict[tuple[str, str], Row[Any]] = {}
+    keys = {(e.gateway, e.alarm) for e in events}
+    columns = (*_EPISODE_COLUMNS, *alarm_standing.COLUMNS)
+    for row in rows_with(session, _table(t.Alarm), columns, ("gateway_id", "alarm"), keys):
+        rows[row.gateway_id, row.alarm] = row
+    episodes = {key: _episode_of(row) for key, row in rows.items()}
     for e in events:
         episodes[e.gateway, e.alarm] = advance(episodes.get((e.gateway, e.alarm)), e)
-    rows = [{"gateway_id": g, "alarm": a, **_alarm_values(episode)} for (g, a), episode in episodes.items()]
-    columns = rows[0].keys() - {"gateway_id", "alarm"} if rows else set()
-    upsert(session, _table(t.Alarm), rows, key=["gateway_id", "alarm"], update=sorted(columns))
+    silenced = alarm_places.places(session, now_s, {e.machine for key, e in episodes.items() if key not in rows})
+    followed = {
+        key: alarm_standing.follow(rows.get(key), episode, silenced, key[0], now_s) for key, episode in episodes.items()
+    }
+    values = [
+        {"gateway_id": g, "alarm": a, **_alarm_values(e), **followed[g, a].values, "changed_s": now_s}
+        for (g, a), e in episodes.items()
+    ]
+    changed = values[0].keys() - {"gateway_id", "alarm"}
+    upsert(session, _table(t.Alarm), values, key=["gateway_id", "alarm"], update=sorted(changed))
+    moved = {key: of_alarm.steps for key, of_alarm in followed.items() if of_alarm.steps}
+    for key, alarm in alarm_standing.find(session, moved).items():
+        alarm_standing.note(session, alarm.id, moved[key], alarm_standing.HUB, now_s)
 
 
-_KEYS_AT_ONCE = 500
-_EPISODE_COLUMNS = ("gateway_id", "alarm", "machine_id", *(f.name for f in fields(Episode) if f.name != "machine"))
+_EPISODE_COLUMNS = ("gateway_id", "alarm", "machine_id", *(n for n in Episode.__struct_fields__ if n != "machine"))
 
 
 def _episode_of(row: Any) -> Episode:  # noqa: ANN401 - a row of `_EPISODE_COLUMNS`
@@ -315,7 +326,7 @@ def _episode_of(row: Any) -> Episode:  # noqa: ANN401 - a row of `_EPISODE_COLUM
 
 
 def _alarm_values(episode: Episode) -> dict[str, object]:
-    values = {f.name: getattr(episode, f.name) for f in fields(episode)}  # asdict would copy the diagnosis, deeply
+    values: dict[str, object] = msgspec.structs.asdict(episode)  # not deep: the diagnosis stays what it is
     values["machine_id"] = values.pop("machine")
     values["summary"] = summary_of(episode)
     return values

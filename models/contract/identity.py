@@ -4,7 +4,9 @@ A token is two secrets' worth of text that an operator carries to the gateway. I
 key: the gateway signs its request with it, the hub knows the public half only (whoever reads the hub's database cannot
 enrol), and topics show a hash of that. Its second half is the SHA-256 of the hub's root certificate: the gateway
 believes an answer when it is signed by an authority below that root. So both directions are authenticated whatever
-carries them, and the token itself never travels.
+carries them, and the token itself never travels. After the halves, a token may have the number of the newest list of
+authorities which that root has revoked: an answer without one as new is not believed, so that whoever stole the key of
+an authority cannot pass it off on a gateway that never heard of the theft.
 
 Requests are an `Envelope` with one signature over `REQUEST_CONTEXT` and the exact bytes of `signed`, which are a
 `CertificateRequest`. Enrolling, it is by the token's key and `keyid` is the token's hash; renewing, it is by the key of
@@ -29,6 +31,7 @@ MAX_REPLY_BYTES = 131_072
 MAX_CSR_CHARS = 4_096
 MAX_CHAIN_CHARS = 16_384
 MAX_ROOT_CHARS = 65_536
+MAX_ROOT_CRL_CHARS = 32_768
 
 REQUEST_CONTEXT = b"millwright certificate request 1\0"
 REPLY_CONTEXT = b"millwright certificate reply 1\0"
@@ -40,6 +43,7 @@ ENROL_PASSWORD = "enrol"  # noqa: S105 - public on purpose
 
 TOKEN_PREFIX = "mwt1_"  # noqa: S105 - tells what it is, holds no secret
 _HALF_BYTES = 32
+_NUMBER_BYTES = 4
 
 Pem = Annotated[str, msgspec.Meta(max_length=MAX_CHAIN_CHARS)]
 Reason = Literal[
@@ -58,7 +62,8 @@ class CertificateRequest(Message, frozen=True, kw_only=True):
 
 class Issued(Message, frozen=True, kw_only=True, tag_field="type", tag="issued"):
     """The certificate. `request_sha256`: of the request's payload. `chain`: the gateway's certificate, then the
-    authority below the root. `tuf_root`: root.json of the update repository, when the hub has one.
+    authority below the root. `tuf_root`: root.json of the update repository, when the hub has one. `root_crl`: the
+    root's list of revoked authorities, PEM, and after it their certificates.
     """
 
     request_sha256: Sha256
@@ -66,6 +71,7 @@ class Issued(Message, frozen=True, kw_only=True, tag_field="type", tag="issued")
     fleet: Id
     chain: Pem
     tuf_root: Annotated[str, msgspec.Meta(max_length=MAX_ROOT_CHARS)] | None = None
+    root_crl: Annotated[str, msgspec.Meta(max_length=MAX_ROOT_CRL_CHARS)] | None = None
 
 
 class Refused(Message, frozen=True, kw_only=True, tag_field="type", tag="refused"):
@@ -106,17 +112,21 @@ def decode_reply_body(signed: bytes, where: str) -> Issued | Refused:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`seed`: 32 bytes, the secret half. `root_sha256`: 32 bytes, of the hub's root certificate."""
+    """`seed`: 32 bytes, the secret half. `root_sha256`: 32 bytes, of the hub's root certificate. `crl_number`: of the
+    root's list of revoked authorities, 0 when there is none.
+    """
 
     seed: bytes
     root_sha256: bytes
+    crl_number: int = 0
 
     def __repr__(self) -> str:
         return "Token(...)"
 
     def to_text(self) -> str:
         """As it is handed to a person."""
-        return TOKEN_PREFIX + base64.urlsafe_b64encode(self.seed + self.root_sha256).decode().rstrip("=")
+        number = self.crl_number.to_bytes(_NUMBER_BYTES, "big") if self.crl_number else b""
+        return TOKEN_PREFIX + base64.urlsafe_b64encode(self.seed + self.root_sha256 + number).decode().rstrip("=")
 
 
 def enrol_user(token_hash: str) -> str:
@@ -134,9 +144,10 @@ def parse_token(text: str) -> Token:
         data = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         data = b""
-    if not text.startswith(TOKEN_PREFIX) or len(data) != 2 * _HALF_BYTES:
+    if not text.startswith(TOKEN_PREFIX) or len(data) not in {2 * _HALF_BYTES, 2 * _HALF_BYTES + _NUMBER_BYTES}:
         raise MessageError(
-            f"token: expected {TOKEN_PREFIX} and 86 letters as `cloud-hub identity token` printed them, "
+            f"token: expected {TOKEN_PREFIX} and 86 or 91 letters as `cloud-hub identity token` printed them, "
             f"got {len(text)} characters; was it cut off?"
         )
-    return Token(data[:_HALF_BYTES], data[_HALF_BYTES:])
+    number = int.from_bytes(data[2 * _HALF_BYTES :], "big")
+    return Token(data[:_HALF_BYTES], data[_HALF_BYTES : 2 * _HALF_BYTES], number)

@@ -17,8 +17,9 @@ from models.contract.messages import Diagnosis, Driver, OrderMatch
 from models.errors import SignalError
 from models.signal.arrays import F32
 from models.signal.features import FeatureInfo
+from models.signal.healthy_orders import HealthyOrder, healthy_orders
 from models.signal.monitor import Monitor, Result
-from models.signal.orders import Evidence, odds_against_chance, order_evidence
+from models.signal.orders import SLIP, Evidence, gumbel_tail, odds_against_chance, order_evidence
 from models.signal.spectrum import amplitude_spectrum
 
 STANDARD_GRAVITY = 9.80665  # m/s², ISO 80000-3
@@ -28,6 +29,8 @@ _MIN_CONFIDENCE = 0.75  # people open bearings on this word: one wrong in four i
 _MIN_LINES = 2
 _MIN_DEPTH = 0.1  # of modulation: blows that make up a tenth of a band's envelope
 _DEEPER = 1.5  # than in the healthy signal, where that is known
+_SEEN = 2.0  # standard deviations
+_SHAFT_SIDEBANDS = (-3, -2, -1, 1, 2, 3)
 _MAX_DRIVERS = 3
 
 FAULT_NAMES = {
@@ -59,22 +62,15 @@ class PointFacts:
     zone_source: str | None = None
 
 
-def diagnose(
-    samples: F32,
-    result: Result,
-    monitor: Monitor,
-    facts: PointFacts,
-    healthy_depths: Mapping[str, float] | None = None,
-) -> Diagnosis:
-    """Explain one result.
+def diagnose(samples: F32, result: Result, monitor: Monitor, facts: PointFacts) -> Diagnosis:
+    """Explain one result, against what the monitor knows of the point's healthy signal.
 
     Args: samples: (n, axes), the window behind the result or a longer stretch that ends with it, in the units of the
           bundle's input: the longer, the finer the lines; several turns of the cage are needed.
-          healthy_depths: modulation depth by fault of this point's healthy signal (`orders.modulation_depths`).
     """
     source = monitor.manifest.input
     drivers = _drivers(result, monitor)
-    matches = match_orders(samples, source, facts, healthy_depths)
+    matches = match_orders(samples, source, facts, monitor.healthy_orders(result.point))
     best = plain_match(matches)
     velocity = _velocity_rms(samples, source)
     zone = _zone(velocity, facts)
@@ -139,45 +135,94 @@ def _ratio(infos: Sequence[FeatureInfo], change: F32) -> float | None:
     return float(10.0 ** (float(change[np.argmax(np.abs(change))]) / power))
 
 
+def learn_healthy(monitor: Monitor, point: int, samples: F32, facts: PointFacts) -> None:
+    """Teach a monitor what a healthy stretch (n, axes) of a point shows at its fault orders (`learn_stretch`)."""
+    found = learn_stretch(samples, monitor.manifest.input, facts)
+    if found:
+        monitor.learn_orders(point, found)
+
+
+def learn_stretch(samples: F32, source: InputSpec, facts: PointFacts) -> dict[str, HealthyOrder]:
+    """What a healthy stretch (n, axes) shows at the known fault orders; empty where none is known or the stretch is
+    too short to resolve any.
+    """
+    by_axis = _evidence(samples, source, facts)
+    return healthy_orders(by_axis) if by_axis else {}
+
+
+def _evidence(samples: F32, source: InputSpec, facts: PointFacts) -> list[list[Evidence]]:
+    """Of each axis; empty when there is nothing to look for or the stretch is too short: unknown stays unknown."""
+    if facts.shaft_hz is None or not facts.orders or source.units not in _TO_MS2:
+        return []
+    try:
+        return [
+            order_evidence(np.ascontiguousarray(samples[:, axis]), source.rate_hz, facts.shaft_hz, facts.orders)
+            for axis in range(samples.shape[1])
+        ]
+    except SignalError:  # too short, which all axes are alike
+        return []
+
+
 def match_orders(
-    samples: F32, source: InputSpec, facts: PointFacts, healthy_depths: Mapping[str, float] | None = None
+    samples: F32, source: InputSpec, facts: PointFacts, healthy: Mapping[str, HealthyOrder] | None = None
 ) -> list[OrderMatch]:
     """All known fault orders that the stretch (n, axes) can resolve, the most likely first, each with its confidence.
 
-    Each fault counts on the axis where it stands out most; the chance of that grows with the number of axes.
+    Each fault counts on the axis where it stands out most; the chance of that grows with the number of axes. An order
+    that the point's healthy signal has too counts only by how much further it stands out now.
     """
-    if facts.shaft_hz is None or not facts.orders or source.units not in _TO_MS2:
-        return []
-    best: dict[str, Evidence] = {}
-    axes = samples.shape[1]
-    for axis in range(axes):
-        try:
-            found = order_evidence(np.ascontiguousarray(samples[:, axis]), source.rate_hz, facts.shaft_hz, facts.orders)
-        except SignalError:  # too short to resolve any order: unknown stays unknown
-            continue
+    by_axis = _evidence(samples, source, facts)
+    best: dict[str, tuple[float, int, Evidence]] = {}
+    for axis, found in enumerate(by_axis):
         for evidence in found:
-            if evidence.fault not in best or evidence.z > best[evidence.fault].z:
-                best[evidence.fault] = evidence
-    odds = {fault: odds_against_chance(min(1.0, e.chance * axes)) for fault, e in best.items()}
-    # The cage line is part of the evidence for the elements: the two do not speak against each other.
-    cage_joined = "BSF" in best and best["BSF"].own_z > 0
+            standing = _beyond(evidence, axis, (healthy or {}).get(evidence.fault))
+            if evidence.fault not in best or standing > best[evidence.fault][0]:
+                best[evidence.fault] = standing, axis, evidence
+    odds = {
+        fault: odds_against_chance(min(1.0, gumbel_tail(standing) * len(by_axis)))
+        for fault, (standing, _, _) in best.items()
+    }
+    for fault in _sidebands_of_inner_race({fault: e.order for fault, (_, _, e) in best.items()}):
+        if best["BPFI"][0] > _SEEN:
+            odds[fault] = min(odds[fault], odds["BPFI"])
+    # The cage line is part of the evidence for the elements: where their own lines stand out as well, the two do not
+    # speak against each other.
+    cage_joined = "BSF" in best and best["BSF"][2].own_z > max(0.0, best["FTF"][2].z if "FTF" in best else 0.0)
     rivals = {fault: odd for fault, odd in odds.items() if fault != "FTF" or not cage_joined}
-    healthy = healthy_depths or {}
     matches = [
         OrderMatch(
             fault=fault,
             order=e.order,
             frequency_hz=e.frequency_hz,
             harmonics=list(e.harmonics),
-            prominence=e.z,
-            confidence=odds[fault] / (1.0 + sum((rivals | {fault: odds[fault]}).values())) if e.z > 0 else 0.0,
+            prominence=standing,
+            confidence=odds[fault] / (1.0 + sum((rivals | {fault: odds[fault]}).values())) if standing > 0 else 0.0,
             sidebands=list(e.sidebands),
             depth=e.depth,
-            healthy_depth=healthy.get(fault),
+            healthy_depth=healthy[fault].depth[axis] if healthy and fault in healthy else None,
         )
-        for fault, e in best.items()
+        for fault, (standing, axis, e) in best.items()
     ]
     return sorted(matches, key=lambda match: (-match.prominence, match.fault == "FTF"))
+
+
+def _sidebands_of_inner_race(orders: Mapping[str, float]) -> list[str]:
+    """Faults whose order happens to be BPFI plus or minus a few turns of the shaft, by slip. Passing in and out of the
+    load zone, a fault on the inner race makes lines there too, so that such lines do not tell the two apart.
+    """
+    inner = orders.get("BPFI")
+    if inner is None:
+        return []
+    return [
+        fault
+        for fault, order in orders.items()
+        if fault != "BPFI" and any(abs(abs(inner + k) - order) <= SLIP * order for k in _SHAFT_SIDEBANDS)
+    ]
+
+
+def _beyond(evidence: Evidence, axis: int, healthy: HealthyOrder | None) -> float:
+    """Standing of an order, less that in the healthy signal where it stood out there."""
+    return evidence.z - (max(0.0, healthy.standing[axis]) if healthy is not None else 0.0)
 
 
 def plain_match(matches: Sequence[OrderMatch]) -> OrderMatch | None:

@@ -6,7 +6,7 @@ a figure measured there is what a gateway will say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,6 +18,7 @@ from models.errors import SignalError
 from models.signal.arrays import F32, F64
 from models.signal.calibrate import Baseline, calibrate
 from models.signal.decide import Change, DecisionState, decide
+from models.signal.healthy_orders import HealthyOrder, check_healthy, joined
 from models.signal.score import Network, Scorer
 
 
@@ -42,12 +43,14 @@ class _Point:
     baseline: Baseline | None = None
     warmup: list[F32] = field(default_factory=list)
     decision: DecisionState = field(default_factory=DecisionState)
+    orders: dict[str, HealthyOrder] = field(default_factory=dict)
 
 
 class _SavedPoint(msgspec.Struct):
     limit: float
     shift: bytes
     level: bytes
+    orders: dict[str, HealthyOrder] = msgspec.field(default_factory=dict)  # absent in what earlier versions saved
 
 
 class _Saved(msgspec.Struct):
@@ -120,6 +123,18 @@ class Monitor:
         """What is normal for a point, None while it warms up."""
         return self._states[point].baseline
 
+    def learn_orders(self, point: int, found: Mapping[str, HealthyOrder]) -> None:
+        """Take in what a healthy stretch of a point shows at its fault orders (`diagnose.learn_healthy`).
+
+        Raises: SignalError: for another number of axes than the bundle has.
+        """
+        check_healthy(found, len(self.manifest.input.axes))
+        self._states[point].orders = joined(self._states[point].orders, found)
+
+    def healthy_orders(self, point: int) -> Mapping[str, HealthyOrder]:
+        """What a point's healthy signal shows at its fault orders; empty while nothing is known."""
+        return self._states[point].orders
+
     def verdict(self, point: int) -> Verdict:
         """The verdict as it stands."""
         state = self._states[point]
@@ -137,7 +152,9 @@ class Monitor:
     def save(self) -> bytes:
         """The baselines, for the disk. Verdicts are not saved: after a restart the scores make them anew."""
         saved = {
-            name: _SavedPoint(state.baseline.limit, state.baseline.shift.tobytes(), state.baseline.level.tobytes())
+            name: _SavedPoint(
+                state.baseline.limit, state.baseline.shift.tobytes(), state.baseline.level.tobytes(), state.orders
+            )
             for name, state in zip(self.points, self._states, strict=True)
             if state.baseline is not None
         }
@@ -158,9 +175,14 @@ class Monitor:
             fits = saved.schema == 1 and saved.features == size and len(point.shift) == len(point.level) == 4 * size
             if not fits or not point.limit > 0:
                 raise SignalError(f"saved calibration of {name}: expected {size} features, got {saved.features}")
+            try:
+                check_healthy(point.orders, len(self.manifest.input.axes))
+            except SignalError as error:
+                raise SignalError(f"saved calibration of {name}: {error}") from error
             shift = np.frombuffer(point.shift, np.float32).copy()
             restored[name] = Baseline(shift, np.frombuffer(point.level, np.float32).copy(), point.limit)
         for name, state in zip(self.points, self._states, strict=True):
             if name in restored:
                 state.baseline = restored[name]
+                state.orders = saved.points[name].orders
                 state.warmup = []

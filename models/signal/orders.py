@@ -19,14 +19,15 @@ The way from samples to evidence, one axis at a time:
 5. Confidence: the largest odds that such a chance can stand for (Sellke, Bayarri & Berger 2001), all faults and
    "something else" being equally likely beforehand.
 
-A line at cage rate speaks for the elements as well, since a fault on an element comes by as often as the cage turns.
+A line at cage rate speaks for the elements as well, since a fault on an element comes by as often as the cage turns;
+at most as loudly as their own lines do.
 Nothing here is fitted to labelled faults.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,8 +118,8 @@ def order_evidence(x: F32, rate_hz: float, shaft_hz: float, orders: Mapping[str,
         depth = next(depths)
         depth_z = _standing(math.log(depth + 1e-6), np.log([next(depths) + 1e-6 for _ in wrong]))
         own = (comb_z + depth_z) / math.sqrt(2.0)  # Stouffer 1949
-        # A cage line without any line of the elements themselves says nothing about them.
-        z = math.hypot(own, cage_z) if fault == "BSF" and min(own, cage_z) > 0 else own
+        # A cage line confirms lines of the elements, but stands for none of them: a cage fault has it, too.
+        z = math.hypot(own, min(own, cage_z)) if fault == "BSF" and min(own, cage_z) > 0 else own
         around = [k * at_hz + s * side for k in range(1, _SIDEBAND_HARMONICS + 1) for s in (-1, 1)] if side else []
         found.append(
             Evidence(
@@ -161,16 +162,43 @@ def modulation_depths(x: F32, rate_hz: float, lines_hz: Sequence[float]) -> list
     band of x (n,).
     """
     deepest = [0.0] * len(lines_hz)
+    for _, hz, lines in _octave_envelopes(x, rate_hz):
+        for i, line_hz in enumerate(lines_hz):
+            deepest[i] = max(deepest[i], _depth(hz, lines, line_hz))
+    return deepest
+
+
+def deepest_envelope(x: F32, rate_hz: float, line_hz: float) -> tuple[tuple[float, float], F64, F64]:
+    """The spectrum of the squared envelope of the octave band of x (n,) that a frequency modulates most: what
+    `modulation_depths` has looked at, to be shown.
+
+    Returns: (carrier band in Hz, frequencies in Hz, amplitude relative to the mean).
+    Raises:  SignalError: too short to resolve any band.
+    """
+    best: tuple[float, tuple[float, float], F64, F64] | None = None
+    for carrier_hz, hz, lines in _octave_envelopes(x, rate_hz):
+        depth = _depth(hz, lines, line_hz)
+        if best is None or depth > best[0]:
+            best = (depth, carrier_hz, hz, lines)
+    if best is None:
+        raise SignalError(f"envelope: {len(x)} samples at {rate_hz:g} Hz resolve no octave band")
+    return best[1:]
+
+
+def _octave_envelopes(x: F32, rate_hz: float) -> Iterator[tuple[tuple[float, float], F64, F64]]:
     for low, high in _DEPTH_BANDS:
+        carrier_hz = (low * rate_hz / 2, high * rate_hz / 2)
         try:
-            hz, lines = envelope_spectrum(x, rate_hz, (low * rate_hz / 2, high * rate_hz / 2))
+            hz, lines = envelope_spectrum(x, rate_hz, carrier_hz)
         except SignalError:  # too short to resolve this band: the others may do
             continue
-        for i, line_hz in enumerate(lines_hz):
-            reach = max(SLIP * line_hz / 4, 1.5 * float(hz[1]))
-            near = lines[np.searchsorted(hz, line_hz - reach) : np.searchsorted(hz, line_hz + reach, "right")]
-            deepest[i] = max(deepest[i], float(near.max(initial=0.0)))
-    return deepest
+        yield carrier_hz, hz, lines
+
+
+def _depth(hz: F64, lines: F64, line_hz: float) -> float:
+    reach = max(SLIP * line_hz / 4, 1.5 * float(hz[1]))
+    near = lines[np.searchsorted(hz, line_hz - reach) : np.searchsorted(hz, line_hz + reach, "right")]
+    return float(near.max(initial=0.0))
 
 
 def _lines(x: F32, rate_hz: float, top_hz: float, shaft_hz: float) -> _Lines:

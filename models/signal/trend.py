@@ -10,6 +10,11 @@ inverse Gaussian (Chhikara & Folks 1989). A machine is healthy for most of its l
 that is not known, and constant from then on (a generalised likelihood ratio against no change, Siegmund & Venkatraman
 1995). When the rise began, drift, present level and variances are all uncertain, and are drawn from what the history
 says of them.
+
+That the drift stays as it is, is an assumption, and no machine keeps to it: from now on it is multiplied by a factor
+that nobody knows, log-normal about 1, whose log has the standard deviation `_CHANGE` when the limit is as far ahead as
+the rise is old, and grows with the square root of that ratio, as a random walk of the log drift does. One number,
+chosen on made-up histories that bend, wander and change their pace, not on recordings.
 """
 
 from __future__ import annotations
@@ -32,6 +37,8 @@ _SIGNIFICANT = 3.5  # as standard errors; the best of many correlated ones: see 
 _LAST = 3  # bins whose median is the level now
 _WALK_SHARES = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 100.0)  # variance that the walk adds in a step, over the noise's
 _DRAWS = 4000
+_CHANGE = 0.3  # see the module; 0 would be a drift that never changes
+_FARTHEST = 4.0  # ages of the rise; further ahead its factor is not known any worse
 _MIN_NOISE = 1e-3  # of the log score: a tenth of a percent
 _TINY = 1e-12
 
@@ -60,7 +67,8 @@ class Outlook:
 @dataclass(frozen=True, slots=True)
 class _Rise:
     """Ways to see a last rise, (k,): when it began, the weight, the log score now (its error given the drift, and by
-    how much an error of the drift moves it), the drift and its error, the walk's variance per second.
+    how much an error of the drift moves it), the drift and its error, the walk's variance per second. `until_s`: the
+    last time seen.
     """
 
     since_s: F64
@@ -71,6 +79,7 @@ class _Rise:
     drift: F64
     drift_error: F64
     sigma2: F64
+    until_s: float
     freedom: float
 
 
@@ -181,7 +190,7 @@ def _last_rise(times: F64, logs: F64) -> _Rise | None:
     if drift[best] <= 0 or 2.0 * (likelihood[best] - plain) <= _SIGNIFICANT**2:
         return None
     weight = np.exp(likelihood - likelihood[best])
-    return _Rise(since + times[0], weight, now, now_error, reach, drift, drift_error, sigma2, n - 3.0)
+    return _Rise(since + times[0], weight, now, now_error, reach, drift, drift_error, sigma2, float(times[-1]), n - 3.0)
 
 
 def _passages(rise: _Rise, log_limit: float) -> F64:
@@ -199,6 +208,8 @@ def _passages(rise: _Rise, log_limit: float) -> F64:
     distance = np.maximum(log_limit - now, 0.0)
     sigma2 = rise.sigma2[start] * spread**2
     speed = np.maximum(np.abs(drift), _TINY)
+    ahead = distance / speed / np.maximum(rise.until_s - rise.since_s[start], _TINY)
+    speed *= np.exp(_CHANGE * np.sqrt(np.minimum(ahead, _FARTHEST)) * rng.standard_normal(_DRAWS))
     out = distance / speed
     walks = (sigma2 > 0) & (distance > 0)
     out[walks] = rng.wald(out[walks], np.maximum(distance[walks] ** 2 / sigma2[walks], 1e-300))

@@ -367,7 +367,7 @@ def test_a_fault_says_nothing_of_its_inside(hub: Hub, monkeypatch: pytest.Monkey
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret inside")
 
-    monkeypatch.setattr("cloud_hub.store.history_queries.list_alarms", broken)
+    monkeypatch.setattr("cloud_hub.store.alarm_queries.search_alarms", broken)
     problem = hub.problem("/api/v1/alarms", 500)
     assert problem.type == "urn:millwright:problem:fault"
     assert "secret" not in problem.model_dump_json()

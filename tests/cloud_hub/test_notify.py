@@ -14,7 +14,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from cloud_hub.accounts.permissions import command_line
-from cloud_hub.errors import ConflictError, NotFoundError
+from cloud_hub.errors import HookError, NotFoundError, StaleError
 from cloud_hub.notify.address import read_networks
 from cloud_hub.notify.mail import MailServer
 from cloud_hub.notify.post import WebhookSender
@@ -256,7 +256,7 @@ def test_changes_by_two_administrators_do_not_undo_each_other(plant: Plant, rece
     spec = service.HookSpec("other", url=receiver.url, enabled=False)
     changed = service.change(plant.database, ADMIN, made.hook.id, spec, 1, plant.now_s)
     assert (changed.name, changed.enabled, changed.revision) == ("other", False, 2)
-    with pytest.raises(ConflictError, match="expected revision 1, it is at 2"):
+    with pytest.raises(StaleError, match="expected revision 1, it is at 2"):
         service.change(plant.database, ADMIN, made.hook.id, spec, 1, plant.now_s)
     with pytest.raises(NotFoundError):
         service.change(plant.database, ADMIN, "hook-none", spec, 1, plant.now_s)
@@ -304,7 +304,7 @@ def test_the_audit_log_has_every_change_and_no_secret(plant: Plant, receiver: Re
     ],
 )
 def test_hooks_that_cannot_be(plant: Plant, spec: dict[str, Any], text: str) -> None:
-    with pytest.raises(service.HookError, match=text):
+    with pytest.raises(HookError, match=text):
         plant.tell(**spec)
 
 

@@ -12,15 +12,19 @@ from typing import Any
 import pytest
 from sqlalchemy import event as sql_event
 
+from cloud_hub.store import alarm_queries as alarms
 from cloud_hub.store import fleet_queries as fleet
 from cloud_hub.store import history_queries as history
 from cloud_hub.store import overview_queries as overview
+from cloud_hub.store.alarm_queries import AlarmFilter
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.paging import Page, Paging
+from cloud_hub.store.views import AlarmState
 from cloud_hub.store.writer import Received, Writer
 from tests.simulators.hub import ack, chunks, event, point, state, trends
 
 Query = Callable[[Session, Paging], Page[Any]]
+OPEN: tuple[AlarmState, ...] = ("unacknowledged", "acknowledged", "returned")
 QUERIES: dict[str, Query] = {
     "gateways": fleet.list_gateways,
     "machines": fleet.list_machines,
@@ -32,6 +36,13 @@ QUERIES: dict[str, Query] = {
     "open alarms": lambda s, p: history.list_alarms(s, p, status="raised"),
     "alarms of a machine": lambda s, p: history.list_alarms(s, p, machine="P-101", since_s=10.0),
     "alarms of a gateway": lambda s, p: history.list_alarms(s, p, gateway="gw-1"),
+    "the operator's list": lambda s, p: alarms.search_alarms(s, p, AlarmFilter(states=OPEN)),
+    "shelved alarms": lambda s, p: alarms.search_alarms(s, p, AlarmFilter(states=["shelved"])),
+    "alarms changed last": lambda s, p: alarms.search_alarms(s, p, AlarmFilter(), "changed"),
+    "worst alarms": lambda s, p: alarms.search_alarms(s, p, AlarmFilter(), "peak"),
+    "alarms of an assignee": lambda s, p: alarms.search_alarms(s, p, AlarmFilter(assignee="otto")),
+    "false alarms": lambda s, p: alarms.search_alarms(s, p, AlarmFilter(review="false")),
+    "actions of an alarm": lambda s, p: alarms.list_actions(s, p, "gw-1.a1"),
     "trends": history.list_trends,
     "trends of a point": lambda s, p: history.list_trends(s, p, machine="P-101", point="de", since_s=1.0, until_s=9e9),
     "trends of a machine": lambda s, p: history.list_trends(s, p, machine="P-101"),

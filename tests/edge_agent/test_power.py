@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import random
@@ -20,6 +21,7 @@ from tests.edge_agent.life import LIFE, Gateway, begin
 from tests.edge_agent.power import Tree
 
 SETTLE_TURNS = 40
+PARTS = 6  # that may run beside each other
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -36,12 +38,21 @@ class Cut:
     watched: bool
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without thousands of lines about what is done here on purpose, and with the real disk again afterwards."""
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        storage.disk = storage.Disk()
+
+
 @pytest.fixture(autouse=True)
-def real_disk() -> Iterator[None]:
-    logging.disable(logging.ERROR)  # thousands of lines about what is done here on purpose
-    yield
-    logging.disable(logging.NOTSET)
-    storage.disk = storage.Disk()
+def quietly() -> Iterator[None]:
+    with quiet():
+        yield
 
 
 def world_of(site: Gateway) -> dict:
@@ -188,17 +199,29 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_power_cut_after_every_call_in_every_scene(tmp_path: Path) -> None:
-    lived = live(tmp_path / "life", seed=20)
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
+    """One life, cut by all parts below (each process of a parallel run plays it for itself)."""
+    with quiet():
+        return live(tmp_path_factory.mktemp("life"), seed=20)
+
+
+@pytest.mark.parametrize("part", [pytest.param(n, marks=pytest.mark.xdist_group(f"power-{n}")) for n in range(PARTS)])
+def test_a_power_cut_after_every_call_in_every_scene(tmp_path: Path, lived: Lived, part: int) -> None:
     distinct = distinct_of(lived.cuts)
-    failed = failures(tmp_path, distinct, lived)
-    told = f"{len(failed)} of {len(distinct)} distinct of {len(lived.cuts)} cuts after {lived.calls} calls"
+    mine = distinct[part::PARTS]
+    failed = failures(tmp_path, mine, lived)
+    told = (
+        f"{len(failed)} of {len(mine)}, this part of {len(distinct)} distinct of {len(lived.cuts)} cuts "
+        f"after {lived.calls} calls"
+    )
     sys.stdout.write(f"{told}\n")
     assert not failed, f"{told}:\n" + "\n".join(failed[:60])
     assert len(lived.cuts) > 4000, told
     assert len(distinct) > 800, told
 
 
+@pytest.mark.xdist_group("power-again")
 def test_the_power_goes_again_on_the_way_back(tmp_path: Path) -> None:
     lived = live(tmp_path / "life", seed=21)
     rng = random.Random(22)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
+import msgspec
 import numpy as np
 import pytest
 
 from edge_agent.alarms import UPDATE_GROWTH, UPDATE_PAUSE_S, AlarmBook, OpenAlarm
 from edge_agent.slot import Slot
 from edge_agent.trends import TrendAccumulator, merge_rows
+from edge_agent.watch import Watch
 from models.contract.messages import TrendRow
+from models.signal.diagnose import PointFacts
 from models.signal.monitor import Result
 from tests.edge_agent.kit import CALIBRATION, RATE_HZ, SLOT, WINDOW, faulty, healthy, loaded, point
 
@@ -174,6 +178,76 @@ class TestAlarms:
         assert (event.draft.kind, event.draft.verdict) == ("cleared", "warming_up")
         assert slot.point_states()[0].warmup_left == CALIBRATION
         assert not slot.open_alarms()
+
+
+class TestHealthyOrders:
+    FACTS = PointFacts(shaft_hz=200.0, orders={"BPFO": 3.585, "BPFI": 5.415})
+
+    def slot(self, rng: np.random.Generator, calibration: bytes | None = None) -> Slot:
+        slot = Slot(SLOT, [point(facts=self.FACTS)], 1e6, lambda: "alarm-1")
+        slot.install(loaded(), calibration)
+        if calibration is None:
+            slot.push(0, healthy(WINDOW * CALIBRATION, rng), 1.0, gap=True)
+            assert slot.tick(1.0).learned == {loaded().sha256}
+        return slot
+
+    def test_are_learnt_while_a_point_calibrates_and_stand_in_the_diagnosis(self, rng: np.random.Generator) -> None:
+        slot = self.slot(rng)
+        assert slot.champion is not None
+        kept = slot.champion.monitor.healthy_orders(0)
+        assert set(kept) == {"BPFO", "BPFI"}
+        again = self.slot(rng, slot.champion.monitor.save())
+        for each in (slot, again):
+            each.push(0, faulty(WINDOW * CALIBRATION, rng), 5.0, gap=True)
+            (event,) = each.tick(5.0).events
+            assert event.diagnosis is not None
+            told = {match.fault: match.healthy_depth for match in event.diagnosis.orders}
+            assert told == {fault: order.depth[0] for fault, order in kept.items()}
+
+    def test_are_not_learnt_from_what_comes_after_the_calibration(self, rng: np.random.Generator) -> None:
+        slot = self.slot(rng)
+        assert slot.champion is not None
+        before = dict(slot.champion.monitor.healthy_orders(0))
+        for _ in range(20):
+            slot.push(0, healthy(4096, rng), 2.0, gap=False)
+            slot.tick(2.0)
+        assert slot.champion.monitor.healthy_orders(0) == before
+
+    def test_are_forgotten_and_learnt_anew_with_the_calibration(self, rng: np.random.Generator) -> None:
+        slot = self.slot(rng)
+        assert slot.champion is not None
+        before = dict(slot.champion.monitor.healthy_orders(0))
+        slot.recalibrate(0)
+        assert slot.champion.monitor.healthy_orders(0) == {}
+        slot.push(0, healthy(WINDOW * CALIBRATION, rng), 3.0, gap=False)
+        slot.tick(3.0)
+        after = slot.champion.monitor.healthy_orders(0)
+        assert set(after) == set(before)
+        assert after != before
+        assert all(order.stretches == 1 for order in after.values())
+
+    def test_a_long_calibration_gives_a_stretch_for_each_full_history(self, rng: np.random.Generator) -> None:
+        manifest = loaded().manifest
+        windows = 3 * 65_536 // WINDOW
+        long = msgspec.structs.replace(
+            manifest, calibration=msgspec.structs.replace(manifest.calibration, windows=windows)
+        )
+        watch = Watch(dataclasses.replace(loaded(), manifest=long), ["p"])
+        for _ in range(windows * WINDOW // 4096):
+            watch.push(0, healthy(4096, rng))
+            watch.tick()
+            watch.learn(0, self.FACTS)
+        assert watch.monitor.warmup_left(0) == 0
+        expected = windows * WINDOW // watch.history
+        assert all(order.stretches == expected for order in watch.monitor.healthy_orders(0).values())
+
+    def test_a_candidate_learns_its_own(self, rng: np.random.Generator) -> None:
+        slot = self.slot(rng)
+        slot.begin_shadow(loaded())
+        slot.push(0, healthy(WINDOW * CALIBRATION, rng), 2.0, gap=False)
+        slot.tick(2.0)
+        assert slot.candidate is not None
+        assert set(slot.candidate.monitor.healthy_orders(0)) == {"BPFO", "BPFI"}
 
 
 def result(score: float | None, verdict: str) -> Result:

@@ -1,4 +1,7 @@
-"""What is fuzzed: one function per decoder, the errors that it documents, and good inputs to start from, made by code."""
+"""What is fuzzed: one function per decoder of the network or the stick, the errors that it documents, and good inputs.
+
+The inputs are made by code.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from cloud_hub.ingest.parse import RejectionError, parse
 from models.bundle.archive import read_bundle
 from models.bundle.manifest import decode_manifest
 from models.bundle.metadata import decode_metadata, encode_metadata
+from models.bundle.package import MAGIC, Package, decode_package, encode_package
 from models.contract import topics
 from models.contract.frames import decode_frame, encode_counts, encode_values
 from models.contract.identity import Refused, SignedReply, decode_reply, decode_reply_body
@@ -109,6 +113,21 @@ def _manifest_bytes() -> bytes:
     return read_bundle(_bundle(), "seed").manifest_json.encode()
 
 
+def _package() -> bytes:
+    envelope = encode(Envelope(msgspec.Raw(encode(_want())), [Signature("0" * 64, "00")]))
+    metadata = encode_metadata({"1.root.json": b"{}", "timestamp.json": b"{}"})
+    return encode_package(Package(metadata=metadata, wants={GATEWAY: envelope}, bundle=_bundle()))
+
+
+def _unpacked(data: bytes) -> object:
+    """A package, and each of its parts by the decoder that it is handed to."""
+    package = decode_package(data, "fuzz")
+    decode_metadata(package.metadata, "fuzz")
+    for want in package.wants.values():
+        decode(WantBody, bytes(decode(Envelope, want, "fuzz").signed), "fuzz")
+    return read_bundle(package.bundle, "fuzz")
+
+
 def _topics() -> list[bytes]:
     return [topics.topic_of(one).encode() for one in (topics.State(GATEWAY), topics.Chunk("0" * 64, 7))]
 
@@ -169,6 +188,10 @@ TARGETS: dict[str, Target] = {
     ),
     "manifest": Target(lambda data: decode_manifest(data, "fuzz"), (BundleError,), lambda: [_manifest_bytes()]),
     "bundle": Target(lambda data: read_bundle(data, "fuzz"), (BundleError,), lambda: [_bundle()]),
+    "package": Target(_unpacked, (BundleError, ContractError), lambda: [_package()]),
+    "package_map": Target(
+        lambda data: decode_package(MAGIC + data, "fuzz"), (BundleError,), lambda: [_package().removeprefix(MAGIC)]
+    ),
     "topic": Target(_topic, (TopicError,), _topics),
     **{
         f"up_{address.__name__.lower()}": _up_target(address)

@@ -117,7 +117,7 @@ class HubProcess:
         wait_for("the ready file", ready)
         written = json.loads(self._ready.read_text())
         assert written["pid"] == self.process.pid
-        assert written["url"] == f"http://127.0.0.1:{written['port']}"
+        assert written["url"].removeprefix("https").removeprefix("http") == f"://127.0.0.1:{written['port']}"
         self.url = written["url"]
         self.headers = {"Authorization": f"Bearer {api_token(self.home)}"}
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from cloud_hub.identity.authority import key_pem, make_issuing, make_root, new_key, pem
 from edge_agent.identity import Identity
+from models.contract.identity import Token, parse_token
 from tests.edge_agent.kit import config_toml
 from tests.integration.test_hub_serve import HubProcess
 from tests.simulators.brokers import KINDS
@@ -39,11 +44,16 @@ class Site:
     """The plant, its hub, and one gateway."""
 
     def __init__(self, folder: Path) -> None:
-        self.plant = Plant(folder)
+        self.plant = Plant(folder, toml='api_names = ["127.0.0.1", "localhost"]\n')
         self.plant.start()
         self.hub = HubProcess(self.plant.home, self.plant.ports.hub)
         self.hub.start()
         self.hub.wait_until_ready()
+        assert self.hub.url.startswith("https://")
+        self.tls = ssl.create_default_context(cafile=str(self.plant.broker / "root.crt"))
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.hub.url}{path}", timeout=30, verify=self.tls, headers=self.hub.headers)
 
     def close(self) -> None:
         self.hub.stop()
@@ -71,12 +81,15 @@ class Gateway:
         command = [sys.executable, "-m", "edge_agent", *arguments, "--config", str(self.config)]
         return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
 
-    def enrol(self, token: str, way: str = "mqtt") -> subprocess.CompletedProcess[str]:
+    def enrol(self, token: str, way: str = "mqtt", *more: str) -> subprocess.CompletedProcess[str]:
+        """`way`: mqtt, https, or an address of its own."""
         file = self.folder / "token"
         file.write_text(token + "\n")
-        plant = self.site.plant
-        to = ["--mqtt", f"localhost:{plant.ports.strangers}"] if way == "mqtt" else ["--url", self.site.hub.url]
-        return self.run("enrol", "--token-file", str(file), *to)
+        to = {
+            "mqtt": ["--mqtt", f"localhost:{self.site.plant.ports.strangers}"],
+            "https": ["--url", self.site.hub.url],
+        }.get(way, ["--url", way])
+        return self.run("enrol", "--token-file", str(file), *to, *more)
 
     def start(self) -> None:
         with (self.folder / "agent.log").open("ab") as log:
@@ -92,7 +105,7 @@ class Gateway:
         return self.process.wait(WAIT_S)
 
     def seen(self, online: bool = True) -> bool:
-        shown = httpx.get(f"{self.site.hub.url}/api/v1/gateways/{self.name}", headers=self.site.hub.headers, timeout=30)
+        shown = self.site.get(f"/api/v1/gateways/{self.name}")
         return shown.status_code == 200 and shown.json()["gateway"]["online"] is online
 
 
@@ -147,11 +160,13 @@ def test_tokens_that_are_no_good(site: Site, tmp_path: Path, way: str) -> None:
         assert not gateway.identity.pem.exists()
         assert not (gateway.state / "root.json").exists()
     stranger = Plant.token(site.plant, gateway.name)
-    other_root = stranger[:-43] + "A" * 43  # the token of another hub, or an answer of another authority
+    token = parse_token(stranger)
+    other_root = Token(
+        token.seed, bytes(32), token.crl_number
+    ).to_text()  # the token of another hub, or an answer of another authority
     refused = gateway.enrol(other_root, way)
-    assert (refused.returncode, "not one of the hub that issued the token" in refused.stderr) == (1, True), (
-        refused.stderr
-    )
+    said = "not one of the hub that issued the token" if way == "mqtt" else "is this the hub that issued the token?"
+    assert (refused.returncode, said in refused.stderr) == (1, True), refused.stderr
     assert not gateway.identity.pem.exists()
 
 
@@ -231,3 +246,79 @@ def test_a_year_in_a_cupboard(site: Site, tmp_path: Path) -> None:
     finally:
         assert gateway.stop() == 0
     assert (gateway.state / "root.json").exists()
+
+
+class Impostor:
+    """An HTTPS server with a certificate of its own that answers GET with what it was given, and counts POSTs."""
+
+    def __init__(self, certificate: Path, root: str) -> None:
+        posts = self.posts = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._answer(root.encode())
+
+            def do_POST(self) -> None:
+                posts.append(self.path)
+                self._answer(b"{}")
+
+            def _answer(self, body: bytes) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"https://localhost:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(WAIT_S)
+
+
+@pytest.mark.parametrize("what", ["another authority", "another name", "expired"])
+def test_over_https_the_servers_certificate_is_checked(site: Site, tmp_path: Path, what: str) -> None:
+    """Whoever sits in between knows the root certificate, which is public, but has no certificate by it for this name."""
+    now_s, days = time.time(), 1.0
+    authority, hosts = site.plant.identity.issuing_authority(), ["localhost"]
+    if what == "another authority":
+        authority = make_issuing(make_root("plant", now_s, 10), "plant", now_s, 10)
+    elif what == "another name":
+        hosts = ["hub.elsewhere"]
+    else:
+        now_s -= 10 * 86_400
+    key = new_key()
+    made = authority.issue_server(key.public_key(), hosts, now_s, days)
+    file = tmp_path / "server.pem"
+    file.write_bytes(key_pem(key) + (pem(made) + pem(authority.certificate)).encode())
+    gateway = Gateway(site, tmp_path / "gw", f"gw-tls-{what.replace(' ', '-')}")
+    impostor = Impostor(file, site.plant.identity.root.read_text())
+    try:
+        refused = gateway.enrol(site.plant.token(gateway.name), impostor.url)
+    finally:
+        impostor.close()
+    assert refused.returncode == 1
+    assert "the server's certificate is not good" in refused.stderr, refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert impostor.posts == []
+    assert not gateway.identity.pem.exists()
+
+
+def test_over_https_with_an_authority_that_is_named(site: Site, tmp_path: Path) -> None:
+    gateway = Gateway(site, tmp_path / "gw", "gw-tls-ca")
+    other = tmp_path / "other.crt"
+    other.write_text(pem(make_root("plant", time.time(), 10).certificate))
+    token = site.plant.token(gateway.name)
+    refused = gateway.enrol(token, "https", "--ca", str(other))
+    assert (refused.returncode, "the server's certificate is not good" in refused.stderr) == (1, True), refused.stderr
+    done = gateway.enrol(token, "https", "--ca", str(site.plant.identity.root))
+    assert done.returncode == 0, done.stderr

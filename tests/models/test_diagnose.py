@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from models.bundle.manifest import InputSpec
-from models.signal.diagnose import PointFacts, diagnose, match_orders, plain_match
+from models.signal.diagnose import PointFacts, diagnose, learn_healthy, match_orders, plain_match
+from models.signal.healthy_orders import HealthyOrder
 from models.signal.monitor import Monitor
 from tests.models.builders import RATE_HZ, WINDOW, blows, healthy_windows, manifest, no_network
 
@@ -93,5 +94,28 @@ def test_a_fault_no_deeper_than_the_healthy_signal_is_not_named() -> None:
     window = (healthy_windows(1, seed=3) + blows(1, ORDERS["BPFO"] * SHAFT_HZ, 1.2))[0]
     found = match_orders(window, source, FACTS)
     assert plain_match(found) is not None
-    same = {match.fault: match.depth for match in found}
+    depth = {match.fault: match.depth for match in found}
+    same = {fault: HealthyOrder([0.0], [depth[fault]]) for fault in depth}
     assert plain_match(match_orders(window, source, FACTS, same)) is None
+
+
+def test_an_old_mark_is_not_named_and_a_new_fault_beside_it_is() -> None:
+    mark = blows(1, ORDERS["BPFO"] * SHAFT_HZ, 1.2)[0]
+    m, result = alarmed(healthy_windows(6, seed=3))
+    healthy = healthy_windows(1, seed=5)[0] + mark
+    learn_healthy(m, 0, healthy, FACTS)
+    still = diagnose(healthy_windows(1, seed=6)[0] + mark, result, m, FACTS)
+    assert still.fault is None
+    known = next(match for match in still.orders if match.fault == "BPFO")
+    assert known.healthy_depth == pytest.approx(known.depth, rel=0.3)
+    assert known.prominence < 2.0  # of what was added; without a healthy signal it stands out plainly:
+    assert match_orders(healthy, m.manifest.input, FACTS)[0].prominence > 4.0
+    new = healthy_windows(1, seed=7)[0] + mark + blows(1, ORDERS["BPFI"] * SHAFT_HZ, 1.2)[0]
+    assert diagnose(new, result, m, FACTS).ranking[0] == "BPFI"
+
+
+def test_nothing_is_learnt_from_a_stretch_too_short_or_without_facts() -> None:
+    m, _ = alarmed(healthy_windows(6, seed=3))
+    learn_healthy(m, 0, np.zeros((100, 1), np.float32), FACTS)
+    learn_healthy(m, 0, healthy_windows(1, seed=5)[0], PointFacts())
+    assert m.healthy_orders(0) == {}

@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +6,7 @@ from hypothesis import strategies as st
 
 from models.errors import SignalError
 from models.signal.calibrate import limit_of
+from models.signal.healthy_orders import HealthyOrder
 from models.signal.monitor import Monitor, Result
 from tests.models.builders import blows, healthy_windows, manifest, no_network
 
@@ -124,3 +126,54 @@ def test_limit_is_not_moved_far_by_a_few_bad_windows_nor_below_the_least_spread(
 def test_limit_needs_enough_finite_scores(raw: np.ndarray) -> None:
     with pytest.raises(SignalError, match="at least 8 finite healthy scores"):
         limit_of(raw, MANIFEST.calibration)
+
+
+def _calibrated_with(found: list[HealthyOrder]) -> Monitor:
+    m = monitor()
+    run(m, healthy_windows(MANIFEST.calibration.windows, seed=1))
+    for each in found:
+        m.learn_orders(0, {"BPFO": each})
+    return m
+
+
+def test_healthy_orders_are_averaged_survive_a_restart_and_are_forgotten_with_the_calibration() -> None:
+    before = _calibrated_with([HealthyOrder([3.0], [0.3]), HealthyOrder([1.0], [0.2]), HealthyOrder([2.0], [0.1])])
+    after = monitor()
+    after.restore(before.save())
+    kept = after.healthy_orders(0)["BPFO"]
+    assert kept.standing == pytest.approx([2.0])
+    assert kept.depth == pytest.approx([0.2])
+    assert kept.stretches == 3
+    after.recalibrate(0)
+    assert after.healthy_orders(0) == {}
+
+
+def test_what_an_earlier_version_saved_still_loads() -> None:
+    saved = msgspec.msgpack.decode(_calibrated_with([]).save())
+    for point in saved["points"].values():
+        del point["orders"]
+    m = monitor()
+    m.restore(msgspec.msgpack.encode(saved))
+    assert m.verdict(0) == "ok"
+    assert m.healthy_orders(0) == {}
+
+
+@pytest.mark.parametrize(
+    ("order", "text"),
+    [
+        (HealthyOrder([0.0, 0.0], [0.1, 0.1]), "healthy BPFO: expected 1 axes, got 2 standings and 2 depths"),
+        (HealthyOrder([0.0], [float("inf")]), "expected finite standings and depths of 0 or more"),
+        (HealthyOrder([float("nan")], [0.1]), "expected finite standings and depths of 0 or more"),
+        (HealthyOrder([0.0], [0.1], 0), "expected finite standings and depths of 0 or more"),
+    ],
+)
+def test_healthy_orders_that_cannot_be_are_refused(order: HealthyOrder, text: str) -> None:
+    with pytest.raises(SignalError, match=text):
+        monitor().learn_orders(0, {"BPFO": order})
+    saved = msgspec.msgpack.decode(_calibrated_with([]).save())
+    for point in saved["points"].values():
+        point["orders"] = {"BPFO": msgspec.to_builtins(order)}
+    m = monitor()
+    with pytest.raises(SignalError, match="saved calibration of .*" + text):
+        m.restore(msgspec.msgpack.encode(saved))
+    assert m.verdict(0) == "warming_up"

@@ -12,6 +12,7 @@ from typing import Any
 from axe_playwright_python.base import AXE_FILE_PATH
 from fastapi import FastAPI, Request
 from playwright.sync_api import Browser, ConsoleMessage, Page, Response
+from playwright.sync_api import Request as PageRequest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cloud_hub.accounts.permissions import ROLE_PERMISSIONS, Principal, Role
@@ -19,6 +20,9 @@ from cloud_hub.api.app import create_app
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.server import ApiServer
 from cloud_hub.ingest.status import IngestStatus
+from cloud_hub.jobs.places import Places
+from cloud_hub.services.workshop import Workshop
+from cloud_hub.settings import load_settings
 from cloud_hub.store.database import Database
 from tests.simulators.plant_data import NOW_S
 
@@ -62,6 +66,7 @@ class PageHub:
             now_s=lambda: self.now_s,
             ingest=self.status.view,
             connected=lambda: self.connected,
+            workshop=Workshop(Places.of(load_settings(folder))),
         )
         self.app: FastAPI = create_app(context)
         self.app.add_middleware(AsRole)
@@ -88,7 +93,7 @@ class Window:
         self.allowed: list[str] = []
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
-        page.on("requestfailed", lambda r: self.problems.append(f"request failed: {r.url} {r.failure}"))
+        page.on("requestfailed", self._failed)
         page.on("response", self._response)
         # A violation of the content policy is also an event of the document: it has more to say than the console.
         page.add_init_script(
@@ -117,6 +122,11 @@ class Window:
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and not self._is_allowed(str(message.location.get("url", ""))):
             self.problems.append(f"console {message.type}: {message.text}")
+
+    def _failed(self, request: PageRequest) -> None:
+        if request.resource_type == "eventsource" and request.failure == "net::ERR_ABORTED":
+            return  # a stream ends by being left
+        self.problems.append(f"request failed: {request.url} {request.failure}")
 
     def _response(self, response: Response) -> None:
         if response.status >= 400 and not self._is_allowed(response.url):

@@ -8,7 +8,32 @@ from tests.pages.conftest import Open
 from tests.pages.harness import DESKTOP, PHONE
 
 # Every page that needs no more than the plant. Add yours.
-PATHS = ["/", "/api", "/gallery", "/admin/hooks"]
+PATHS = [
+    "/",
+    "/api",
+    "/gallery",
+    "/alarms",
+    "/alarms?state=any&sort=peak",
+    "/alarms/floods",
+    "/alarms/gw-pumps.a-103",
+    "/alarms/gw-mill.a-gb2",
+    "/machines",
+    "/machines/P-103",
+    "/machines/FAN-05",
+    "/models",
+    "/models/training",
+    "/models/training/new",
+    "/data",
+    "/data/captures",
+    "/data/labels",
+    "/data/uploads",
+    "/data/sets/new",
+    "/rollouts",
+    "/rollouts/new",
+    "/gateways",
+    "/gateways/gw-pumps",
+    "/admin/hooks",
+]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -231,11 +231,20 @@ class ApiClient:
 
     def request(self, method: str, path: str, **parameters: Any) -> httpx.Response:
         """One request; parameters become the query."""
+        return self._send(method, path, params=parameters)
+
+    def change(
+        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """One request that changes something, with a JSON body."""
+        return self._send(method, path, json=body, headers=headers)
+
+    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
 
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(app=self._app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://hub") as client:
-                return await client.request(method, path, params=parameters)
+                return await client.request(method, path, **more)
 
         return asyncio.run(send())
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -18,6 +19,7 @@ from cloud_hub.identity.broker_files import Ports, write_broker_files
 from cloud_hub.identity.folder import IdentityFolder
 from cloud_hub.identity.registrar import new_token
 from cloud_hub.identity.revocation import refresh_crl
+from cloud_hub.identity.root_crl import first_root_crl, root_crl_number
 from cloud_hub.settings import load_settings
 from cloud_hub.store.identities import SqlIdentities
 from cloud_hub.trust.keys import create_repository
@@ -41,41 +43,51 @@ def free_ports(count: int) -> list[int]:
 class Plant:
     """`home`: the hub's. `ports`: the broker's."""
 
-    def __init__(self, folder: Path, *, crl_days: float = 30, certificate_days: float = 365) -> None:
+    def __init__(self, folder: Path, *, crl_days: float = 30, certificate_days: float = 365, toml: str = "") -> None:
         program = find_mosquitto()
         if program is None:
             pytest.skip("mosquitto is not installed")
         self.folder, self.home, self.broker = folder, folder / "hub", folder / "broker"
         gateways, hub, strangers = free_ports(3)
         self.ports = Ports(gateways, hub, strangers, "127.0.0.1", "127.0.0.1")
-        self.home.mkdir()
+        self.home.mkdir(parents=True)
         (self.home / "hub.toml").write_text(
             f'broker_identity = true\nbroker_host = "localhost"\nbroker_port = {hub}\n'
             f'broker_crl_file = "{self.broker}/crl.pem"\nbroker_pid_file = "{self.broker}/mosquitto.pid"\n'
-            f"crl_days = {crl_days}\ncertificate_days = {certificate_days}\napi_port = 0\n"
+            f"crl_days = {crl_days}\ncertificate_days = {certificate_days}\napi_port = 0\n{toml}"
         )
         self.settings = load_settings(self.home)
         create_repository(self.settings.repository_dir, self.settings.keys_dir, folder / "tuf-safe", time.time())
         self.identity = IdentityFolder(self.settings.identity_dir, self.settings.fleet)
         self.identity.create(folder / "safe", PASSPHRASE, time.time())
+        first_root_crl(self.identity, folder / "safe", PASSPHRASE, time.time())
         self.store = SqlIdentities(self.settings)
         refresh_crl(self.identity, self.store, crl_days)
         write_broker_files(self.identity, self.broker, ["localhost", "127.0.0.1"], self.ports, user="root")
-        self._command = [program, "-c", str(self.broker / "mosquitto.conf")]
+        self.command = [program, "-c", str(self.broker / "mosquitto.conf")]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with (self.folder / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        self.wait_for_ports((self.ports.gateways, self.ports.hub, self.ports.strangers), self._process)
+
+    def wait_for_ports(self, ports: Sequence[int], process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + WAIT_S
-        for port in (self.ports.gateways, self.ports.hub, self.ports.strangers):
+        for port in ports:
             while True:
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
-                assert self._process.poll() is None, (self.folder / "mosquitto.log").read_text()
+                assert process.poll() is None, (self.folder / "mosquitto.log").read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
+
+    def restart(self) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(WAIT_S)
+        self.start()
 
     def close(self) -> None:
         self.store.close()
@@ -88,7 +100,8 @@ class Plant:
         assert root is not None
         from cryptography.hazmat.primitives import hashes
 
-        return new_token(self.store, root.fingerprint(hashes.SHA256()), gateway, time.time(), life_s).to_text()
+        digest, number = root.fingerprint(hashes.SHA256()), root_crl_number(self.identity)
+        return new_token(self.store, digest, gateway, time.time(), life_s, number).to_text()
 
     def certify(self, name: str, now_s: float | None = None, days: float = 1) -> Path:
         """A gateway's key and certificate, without the formalities."""

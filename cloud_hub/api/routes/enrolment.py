@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from cloud_hub.api.context import ContextDep
@@ -20,6 +20,14 @@ class Refusal(Problem):
     """`reply`: the same, signed by the hub's authority, as text: what a gateway believes."""
 
     reply: str
+
+
+@router.get("/enroll/authority", response_class=PlainTextResponse, responses=problem_responses(HTTPStatus.NOT_FOUND))
+def get_authority(context: ContextDep) -> PlainTextResponse:
+    """The root certificate, PEM. It is public; a gateway believes it when its SHA-256 is the one in its token."""
+    if context.authority is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "this hub has no certificate authority")
+    return PlainTextResponse(context.authority(), media_type="application/x-pem-file")
 
 
 @router.post(

@@ -1,4 +1,4 @@
-"""Alarms and their evidence, trends, agents' health, captures."""
+"""Evidence of alarms, trends, agents' health, captures."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.errors import NotFoundError
 from cloud_hub.store import history_queries as queries
+from cloud_hub.store import trend_buckets
 from cloud_hub.store import views as v
 from cloud_hub.store.paging import Page
 
@@ -46,28 +47,6 @@ class EvidenceBody(BaseModel):
     rescored_raw: float | None
     rescore_error: str | None
     window: list[list[float]]
-
-
-@router.get("/alarms", responses=_LIST)
-def list_alarms(
-    session: SessionDep,
-    paging: PagingDep,
-    machine: IdFilter = None,
-    point: IdFilter = None,
-    gateway: IdFilter = None,
-    status: v.AlarmStatus | None = None,
-    since: TimeFilter = None,
-) -> Page[v.AlarmView]:
-    """Alarms, those raised last first; `since`: raised at that time or later."""
-    return queries.list_alarms(
-        session, paging, machine=machine, point=point, gateway=gateway, status=status, since_s=since
-    )
-
-
-@router.get("/alarms/{alarm}", responses=_ONE)
-def get_alarm(session: SessionDep, alarm: str) -> v.AlarmDetail:
-    """One alarm (gateway.alarm) with its diagnosis and its newest events."""
-    return queries.get_alarm(session, alarm)
 
 
 @router.get(
@@ -164,6 +143,22 @@ def get_outlook(
 ) -> v.OutlookView:
     """Where a point's score is heading: time until the limit with an interval, or that it is not rising."""
     return queries.get_outlook(session, machine, point, limit=limit, coverage=coverage, until_s=until)
+
+
+@router.get("/machines/{machine}/points/{point}/series", responses={**_LIST, **_ONE})
+def get_series(
+    session: SessionDep,
+    machine: str,
+    point: str,
+    since: Annotated[float, Query(ge=0, le=1e11, allow_inf_nan=False, description="UTC seconds since 1970.")],
+    until: Annotated[float, Query(ge=0, le=1e11, allow_inf_nan=False, description="UTC seconds, exclusive.")],
+    max_points: Annotated[int, Query(ge=1, le=trend_buckets.MAX_POINTS)] = 500,
+    gateway: IdFilter = None,
+) -> v.TrendSeriesView:
+    """A point's trend over a span of time, at the finest resolution that has at most so many points of it."""
+    return trend_buckets.trend_series(
+        session, machine, point, since_s=since, until_s=until, max_points=max_points, gateway=gateway
+    )
 
 
 @router.get("/gateways/{gateway}/health", responses=_LIST)

@@ -11,6 +11,7 @@ from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.context import ContextDep
 from cloud_hub.api.guard import needs
 from cloud_hub.ingest.status import StatusView
+from cloud_hub.services.concerns import Concern
 
 router = APIRouter(tags=["hub"])
 
@@ -46,3 +47,9 @@ def get_health(context: ContextDep) -> HubHealth:
 def get_ingest_status(context: ContextDep) -> StatusView:
     """Counters of what came in, and the last messages that were rejected, with the reason."""
     return context.ingest()
+
+
+@router.get("/concerns")
+def get_concerns(context: ContextDep) -> list[Concern]:
+    """What expires before long and only people can renew, with what to do; wants that expire among them."""
+    return list(context.concerns())

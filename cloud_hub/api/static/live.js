@@ -63,7 +63,7 @@ function schedule(element) {
   due.set(element.id, setTimeout(() => refresh(element.id), WAIT_MS));
 }
 
-async function refresh(id) {
+export async function refresh(id) {
   due.delete(id);
   const old = document.getElementById(id);
   if (!old) return;
@@ -100,7 +100,7 @@ async function refresh(id) {
 function isBeingUsed(element) {
   const active = document.activeElement;
   if (element.contains(active) && active.matches("input, select, textarea")) return true;
-  return element.querySelector("details.ask[open]") !== null;
+  return element.querySelector("details.ask[open], input[type=checkbox]:checked") !== null;
 }
 
 /** A selector for the link or control that has the focus, so that the keyboard does not lose its place. */

@@ -13,31 +13,39 @@ from cloud_hub.store.tables.accounts import (
     LoginDevice,
     LoginSession,
 )
-from cloud_hub.store.tables.alarms import Alarm, AlarmEvent, AlarmEvidence
+from cloud_hub.store.tables.alarms import Alarm, AlarmAction, AlarmEvent, AlarmEvidence, AlarmSuppression
 from cloud_hub.store.tables.audit import AuditEntry
 from cloud_hub.store.tables.base import Base, FreeText
 from cloud_hub.store.tables.captures import Capture, CaptureChunk
+from cloud_hub.store.tables.datasets import Dataset, DatasetSource, DatasetVersion, Label, Upload
 from cloud_hub.store.tables.fleet import Gateway, GatewaySite, GatewaySlot, Health, Machine, Point
 from cloud_hub.store.tables.hooks import Hook, HookCursor, HookDelivery, HookGateway
 from cloud_hub.store.tables.identity import Certificate, EnrolToken
+from cloud_hub.store.tables.jobs import Candidate, TrainingJob
 from cloud_hub.store.tables.registry import Ack, Bundle, Want, WantBundle
 from cloud_hub.store.tables.rollouts import Rollout, RolloutMember, RolloutNote
-from cloud_hub.store.tables.trends import Trend, TrendBatch
+from cloud_hub.store.tables.trends import Trend, TrendBatch, TrendBucket, TrendKeep, TrendMark
 
 __all__ = [
     "Account",
     "AccountLink",
     "Ack",
     "Alarm",
+    "AlarmAction",
     "AlarmEvent",
     "AlarmEvidence",
+    "AlarmSuppression",
     "ApiToken",
     "AuditEntry",
     "Base",
     "Bundle",
+    "Candidate",
     "Capture",
     "CaptureChunk",
     "Certificate",
+    "Dataset",
+    "DatasetSource",
+    "DatasetVersion",
     "EnrolToken",
     "FreeText",
     "Gateway",
@@ -49,6 +57,7 @@ __all__ = [
     "HookDelivery",
     "HookGateway",
     "IdempotencyKey",
+    "Label",
     "LoginDevice",
     "LoginSession",
     "Machine",
@@ -56,8 +65,13 @@ __all__ = [
     "Rollout",
     "RolloutMember",
     "RolloutNote",
+    "TrainingJob",
     "Trend",
     "TrendBatch",
+    "TrendBucket",
+    "TrendKeep",
+    "TrendMark",
+    "Upload",
     "Want",
     "WantBundle",
 ]

@@ -86,7 +86,7 @@ class Health(Base):
     """An agent's own health at one moment."""
 
     __tablename__ = "health"
-    __table_args__ = (Index(None, "gateway_id", "time_s", "id"),)
+    __table_args__ = (Index(None, "gateway_id", "time_s", "id"), Index(None, "time_s"))
 
     id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
     gateway_id: Mapped[str] = mapped_column(ID)

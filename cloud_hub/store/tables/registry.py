@@ -57,7 +57,11 @@ class Ack(Base):
     """A step of a gateway towards a want. `slot` is empty for the want as a whole, so that it can be in the key."""
 
     __tablename__ = "acks"
-    __table_args__ = (UniqueConstraint("gateway_id", "seq", "slot", "phase", "time_s"), Index(None, "gateway_id", "id"))
+    __table_args__ = (
+        UniqueConstraint("gateway_id", "seq", "slot", "phase", "time_s"),
+        Index(None, "gateway_id", "id"),
+        Index(None, "received_s"),
+    )
 
     id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
     gateway_id: Mapped[str] = mapped_column(ID, ForeignKey(Gateway.id))

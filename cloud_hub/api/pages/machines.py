@@ -1,0 +1,136 @@
+"""Machines: all of them, and one with its points, the trend of each, its alarms."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from cloud_hub.accounts.permissions import Permission, Principal
+from cloud_hub.alarms.actions import MAX_TEXT, ActionError
+from cloud_hub.api.context import ContextDep, PagingDep, SessionDep
+from cloud_hub.api.guard import needs, request_id_of
+from cloud_hub.api.pages.flash import redirect
+from cloud_hub.api.pages.rendering import render
+from cloud_hub.charts import Mark, Svg, trend_chart
+from cloud_hub.errors import ConflictError
+from cloud_hub.services import alarms as service
+from cloud_hub.store import alarm_queries, fleet_queries, history_queries
+from cloud_hub.store import views as v
+from cloud_hub.store.alarm_queries import AlarmFilter
+from cloud_hub.store.paging import Paging
+from cloud_hub.store.trend_columns import TrendColumns, trend_columns
+
+router = APIRouter(include_in_schema=False)
+Actor = Annotated[Principal, Depends(needs(Permission.ALARMS_ACT))]
+_READS = [Depends(needs(Permission.FLEET_READ))]
+_DAY_S = 86_400.0
+_SHOWN = Paging(limit=50)
+_LIMIT = 1.0
+
+
+@router.get("/machines", response_class=HTMLResponse, dependencies=_READS)
+def list_machines(request: Request, session: SessionDep, paging: PagingDep) -> HTMLResponse:
+    """All machines."""
+    return render(request, "machines/list.html.j2", machines=fleet_queries.list_machines(session, paging))
+
+
+@router.get("/machines/{machine}", response_class=HTMLResponse, dependencies=_READS)
+def get_machine(
+    request: Request,
+    session: SessionDep,
+    context: ContextDep,
+    machine: str,
+    point: Annotated[str | None, Query(max_length=64)] = None,
+    days: Annotated[int, Query(ge=1, le=366)] = 7,
+) -> HTMLResponse:
+    """One machine; the trend is that of the point chosen, or of the worst one."""
+    detail = fleet_queries.get_machine(session, machine)
+    now_s = context.now_s()
+    chosen = point or _worst(detail.points)
+    alarms = alarm_queries.search_alarms(session, _SHOWN, AlarmFilter(machine=machine))
+    trend = trend_columns(session, machine, chosen, since_s=now_s - days * _DAY_S) if chosen else None
+    return render(
+        request,
+        "machines/page.html.j2",
+        detail=detail,
+        machine=detail.machine,
+        chosen=chosen,
+        days=days,
+        trend=trend,
+        chart=_chart(trend, f"{machine} / {chosen}", alarms.items, chosen, now_s, days) if trend is not None else None,
+        outlook=history_queries.get_outlook(session, machine, chosen) if chosen else None,
+        alarms=alarms,
+        silenced=alarm_queries.list_suppressions(session, _SHOWN, now_s, machine=machine),
+    )
+
+
+def _worst(points: tuple[v.PointView, ...]) -> str | None:
+    ranked = sorted(points, key=lambda p: (not p.current, -(p.score if p.score is not None else -1.0), p.point))
+    return ranked[0].point if ranked else None
+
+
+def _chart(
+    trend: TrendColumns, title: str, alarms: tuple[v.AlarmView, ...], point: str | None, now_s: float, days: int
+) -> Svg | None:
+    if not len(trend.time_s):
+        return None
+    marks = [
+        Mark(alarm.raised_s, "alarm", f"Alarm raised: {alarm.summary}") for alarm in alarms if alarm.point == point
+    ]
+    begin_s = max(now_s - days * _DAY_S, float(trend.time_s[0])) if trend.more else now_s - days * _DAY_S
+    return trend_chart(
+        "score-trend",
+        f"Score of {title}",
+        trend.time_s,
+        trend.mean,
+        high=trend.peak,
+        label="Score (1 = the limit)",
+        limit=_LIMIT,
+        marks=marks,
+        span_s=(begin_s, max(now_s, float(trend.time_s[-1]))),
+    )
+
+
+@router.post("/machines/{machine}/out-of-service")
+def take_out(
+    *,
+    request: Request,
+    context: ContextDep,
+    caller: Actor,
+    machine: str,
+    point: Annotated[str, Form(max_length=64)] = "",
+    reason: Annotated[str, Form(max_length=4 * MAX_TEXT)] = "",
+) -> RedirectResponse:
+    """Take a machine, or one point of it, out of service."""
+    back = f"/machines/{quote(machine, safe='')}"
+    now_s, request_id = context.now_s(), request_id_of(request)
+    try:
+        count = service.take_out_of_service(
+            context.database, caller, machine, point or None, reason, now_s=now_s, request_id=request_id
+        )
+    except (ActionError, ConflictError) as error:
+        return redirect(request, back, f"Not done. {error}", "problem")
+    return redirect(request, back, f"Out of service; {count} alarms are silent.")
+
+
+@router.post("/machines/{machine}/in-service")
+def restore(
+    request: Request,
+    context: ContextDep,
+    caller: Actor,
+    machine: str,
+    point: Annotated[str, Form(max_length=64)] = "",
+) -> RedirectResponse:
+    """Back into service."""
+    back = f"/machines/{quote(machine, safe='')}"
+    now_s, request_id = context.now_s(), request_id_of(request)
+    try:
+        count = service.restore_to_service(
+            context.database, caller, machine, point or None, now_s=now_s, request_id=request_id
+        )
+    except ConflictError as error:
+        return redirect(request, back, f"Not done. {error}", "problem")
+    return redirect(request, back, f"Back in service; {count} alarms ask for attention again.")

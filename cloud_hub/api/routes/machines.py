@@ -1,0 +1,143 @@
+"""What a machine's points do: trends as columns, and the spectra and the waveform behind an alarm."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel
+
+from cloud_hub.accounts.permissions import Permission
+from cloud_hub.alarms.spectra import spectra, window_of
+from cloud_hub.api.context import SessionDep, TimeFilter
+from cloud_hub.api.guard import needs
+from cloud_hub.api.problems import problem_responses
+from cloud_hub.charts.thin import m4
+from cloud_hub.store import alarm_queries, trend_columns
+
+router = APIRouter(tags=["machines"], dependencies=[Depends(needs(Permission.FLEET_READ))])
+_DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_ONE = problem_responses(HTTPStatus.NOT_FOUND, *_DENIED)
+_RAW = [Depends(needs(Permission.DATA_READ))]
+_DAY_S = 86_400.0
+Axis = Annotated[str | None, Query(max_length=200, description="By default the one where the fault stands out most.")]
+Event = Annotated[int | None, Query(ge=1, lt=2**63, description="An event's id; else the highest score's.")]
+
+
+class TrendBody(BaseModel):
+    """One point over time, oldest first; null where not known. `limit`: of the score."""
+
+    gateway: list[str]
+    time_s: list[float]
+    span_s: list[float]
+    score_mean: list[float | None]
+    score_max: list[float | None]
+    rms: list[list[float]]
+    limit: float
+
+
+class FaultMarkBody(BaseModel):
+    """A fault order: see `lines_hz`, where it would show, and `found_hz`, where lines stand out in this window."""
+
+    fault: str
+    order: float
+    frequency_hz: float
+    lines_hz: list[float]
+    found_hz: list[float]
+    confidence: float
+    named: bool
+
+
+class SpectrumBody(BaseModel):
+    """`amplitude`: RMS of each line at `hz`, in `units`. `envelope`: squared envelope of the band `carrier_hz`,
+    relative to its mean, at `envelope_hz`.
+    """
+
+    alarm: str
+    event: int
+    axis: str
+    axes: list[str]
+    units: str
+    rate_hz: float
+    samples: int
+    shaft_hz: float | None
+    hz: list[float]
+    amplitude: list[float]
+    carrier_hz: tuple[float, float] | None
+    envelope_hz: list[float]
+    envelope: list[float]
+    marks: list[FaultMarkBody]
+
+
+class CurveBody(BaseModel):
+    """One axis over the time since the first sample."""
+
+    axis: str
+    time_s: list[float]
+    value: list[float]
+
+
+class WaveformBody(BaseModel):
+    """A raw window for a picture: thinned so that no peak is lost; `/evidence` has every sample."""
+
+    alarm: str
+    event: int
+    units: str
+    rate_hz: float
+    samples: int
+    curves: list[CurveBody]
+
+
+@router.get("/machines/{machine}/points/{point}/trend", responses=_ONE)
+def get_trend(
+    session: SessionDep, machine: str, point: str, since: TimeFilter = None, until: TimeFilter = None
+) -> TrendBody:
+    """The newest trend rows of a point, oldest first, at most 2,000: from `since` up to but without `until`."""
+    found = trend_columns.trend_columns(session, machine, point, since_s=since, until_s=until)
+    return TrendBody(
+        gateway=list(found.gateways),
+        time_s=found.time_s.tolist(),
+        span_s=found.span_s.tolist(),
+        score_mean=[None if np.isnan(value) else value for value in found.mean.tolist()],
+        score_max=[None if np.isnan(value) else value for value in found.peak.tolist()],
+        rms=[list(row) for row in found.rms],
+        limit=1.0,
+    )
+
+
+@router.get("/alarms/{alarm}/spectrum", response_model=SpectrumBody, responses=_ONE, dependencies=_RAW)
+def get_spectrum(session: SessionDep, alarm: str, event: Event = None, axis: Axis = None) -> Response:
+    """Amplitude and envelope spectrum of the raw window behind an alarm, with the orders of the machine's faults."""
+    found = spectra(*alarm_queries.get_evidence(session, alarm, event), axis)
+    body = {name: getattr(found, name) for name in SpectrumBody.model_fields}
+    columns = {name: body[name].tolist() for name in ("hz", "amplitude", "envelope_hz", "envelope")}
+    return Response(msgspec.json.encode(body | columns), media_type="application/json")
+
+
+@router.get("/alarms/{alarm}/waveform", responses=_ONE, dependencies=_RAW)
+def get_waveform(
+    session: SessionDep,
+    alarm: str,
+    event: Event = None,
+    columns: Annotated[int, Query(ge=10, le=4000, description="How wide the picture is.")] = 500,
+) -> WaveformBody:
+    """The raw window behind an alarm for a picture: at most four points for each of its columns."""
+    evidence, _ = alarm_queries.get_evidence(session, alarm, event)
+    summary = evidence.summary
+    window = window_of(evidence).astype(np.float64)
+    time_s = np.arange(len(window)) / summary.rate_hz
+    curves = []
+    for name, values in zip(summary.axes, window.T, strict=True):
+        kept = m4(time_s, values, columns)
+        curves.append(CurveBody(axis=name, time_s=time_s[kept].tolist(), value=values[kept].tolist()))
+    return WaveformBody(
+        alarm=alarm,
+        event=evidence.event,
+        units=summary.units,
+        rate_hz=summary.rate_hz,
+        samples=summary.samples,
+        curves=curves,
+    )

@@ -1,0 +1,93 @@
+"""What happens, as it happens: server-sent events (HTML standard, 9.2)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from cloud_hub.accounts.permissions import Permission
+from cloud_hub.api.context import ContextDep
+from cloud_hub.api.guard import needs
+from cloud_hub.api.problems import problem_responses
+from cloud_hub.live.feed import Feed, Viewer, pack
+from cloud_hub.live.watch import KINDS, Kind, missed
+from models.contract.ids import ID_PATTERN
+
+router = APIRouter(tags=["live"], dependencies=[Depends(needs(Permission.FLEET_READ))])
+HEARTBEAT_S = 15.0
+LIFE_S = 900.0
+"""After so long a viewer must ask again, and is asked again who it is."""
+MAX_MACHINES = 50
+MAX_VIEWERS = 1000
+_RETRY_MS = 2000
+_ID = Annotated[str, Query(pattern=rf"^{ID_PATTERN}$")]
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events for ever."}
+}
+
+
+@router.get(
+    "/stream",
+    response_class=StreamingResponse,
+    responses=_STREAM
+    | problem_responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def stream(
+    request: Request,
+    context: ContextDep,
+    kind: Annotated[list[Kind] | None, Query(description="Only these kinds of events.")] = None,
+    machine: Annotated[
+        list[_ID] | None, Query(max_length=MAX_MACHINES, description="Only these machines, with scores of each point.")
+    ] = None,
+    last_event_id: Annotated[str | None, Header(max_length=40, description="Go on after this event.")] = None,
+) -> StreamingResponse:
+    """Changes of alarms, scores, rollouts and gateways as server-sent events `alarm`, `point`, `rollout`, `gateway`.
+
+    Data is JSON and says how a thing is now; `{}` means that any of its kind may have changed. Without `machine`, new
+    scores are told as `{}` every few seconds. A comment comes every 15 seconds; after 15 minutes, or when a viewer does
+    not keep up, the stream ends: ask again with `Last-Event-ID`, as browsers do, and nothing is missed.
+    """
+    feed: Feed = request.app.state.live
+    if feed.viewers >= MAX_VIEWERS:
+        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, f"{feed.viewers} viewers are watching; ask the API instead")
+    since_s = _time_of(last_event_id)
+    viewer = feed.join(kind or KINDS, machine or ())  # before looking back: nothing falls between
+    try:
+        now_s = context.now_s()
+        past = await run_in_threadpool(missed, context.database, since_s) if since_s is not None else []
+    except BaseException:
+        feed.leave(viewer)
+        raise
+    first = [pack(event, now_s) for event in past if viewer.wants(event)]
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(_lines(feed, viewer, first), media_type="text/event-stream", headers=headers)
+
+
+async def _lines(feed: Feed, viewer: Viewer, first: list[bytes]) -> AsyncIterator[bytes]:
+    left_s = LIFE_S
+    try:
+        yield b"retry: %d\n\n" % _RETRY_MS + b"".join(first)
+        while left_s > 0:
+            message = await viewer.next(min(HEARTBEAT_S, left_s))
+            if message is None:
+                return
+            if message == b"":
+                left_s -= HEARTBEAT_S
+                message = b": still here\n\n"
+            yield message
+    finally:
+        feed.leave(viewer)
+
+
+def _time_of(last_event_id: str | None) -> float | None:
+    """When the last event was told; None for a new viewer, and for an id that is none of ours."""
+    try:
+        found = float(last_event_id) if last_event_id else None
+    except ValueError:
+        return None
+    return found if found is not None and 0 <= found <= 1e11 else None

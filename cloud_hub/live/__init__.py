@@ -1,0 +1,1 @@
+"""What happens, told to all who watch: one question to the database for all of them."""

@@ -1,0 +1,1 @@
+"""How fast the hub stores, answers and shows: `make bench-hub`."""
