@@ -28,7 +28,7 @@ from tests.simulators.brokers import KINDS
 from tests.simulators.plant import Client, Plant
 
 pytestmark = [*KINDS[0].marks, pytest.mark.slow]
-WAIT_S = 90.0
+WAIT_S = 180.0
 
 
 def wait_for(what: str, check: Callable[[], Any], said: Callable[[], str] = str) -> Any:
