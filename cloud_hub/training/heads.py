@@ -76,9 +76,7 @@ def fit_head(
             weights = fitted.weights.round(6)
             groups = _scaled_groups(prepared, family, lambda z: _root_energy(z, fitted.network, weights, prepared))
             score: ScoreSpec = (
-                StackedScore(
-                    weights=weights.tolist(), groups=groups, joined_by=family.joined_by, tails_limit=family.tails_limit
-                )
+                StackedScore(weights=weights.tolist(), groups=groups, joined_by=family.joined_by)
                 if groups
                 else ResidualScore(weights=weights.tolist())
             )
@@ -110,7 +108,6 @@ def join(parts: list[FittedHead], prepared: Prepared, family: Family) -> FittedH
         weights=joined.tolist(),
         groups=_scaled_groups(prepared, family, lambda z: _root_energy(z, network, joined, prepared)),
         joined_by=family.joined_by if prepared.groups else "worst",
-        tails_limit=family.tails_limit,
     )
     losses = next((part.losses for part in parts if part.losses), {})
     least = _least_limit(prepared, family, lambda z: _root_energy(z, network, joined, prepared))
@@ -186,7 +183,6 @@ def _gaussian(head: Head, density: Density, prepared: Prepared, family: Family) 
             join="nearest",
             groups=groups,
             joined_by=family.joined_by if groups else "worst",
-            tails_limit=family.tails_limit,
             weights=ones,
         )
         if groups or len(biases) > 1

@@ -177,15 +177,14 @@ class StackedScore(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     are one, of scale 1.
 
     `joined_by` "tails": of each group t_g = max(0, 1 + log(s_g) / log(scale_g / centre_g)), 0 at its healthy median
-    and 1 at its limit; the raw score is exp(sqrt(sum_g t_g^2) - tails_limit). Where the log of healthy scores is near
-    to normal, t_g^2 is proportional to minus the log of the tail's probability: the sum is Fisher's (1925).
+    and 1 at its limit; the raw score is exp(sqrt(sum_g t_g^2) - 1). Where the log of healthy scores is near to normal,
+    t_g^2 is proportional to minus the log of the tail's probability, and the sum is Fisher's (1925) of the groups.
     """
 
     members: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     join: Literal["mean", "nearest"] = "mean"
     groups: Annotated[list[ScoreGroup], msgspec.Meta(max_length=32)] = []
     joined_by: Literal["worst", "tails"] = "worst"
-    tails_limit: Positive = 1.0
     weights: Annotated[list[Annotated[float, msgspec.Meta(ge=0, le=1e9)]], msgspec.Meta(max_length=MAX_OUTPUTS)]
 
 
@@ -216,6 +215,17 @@ class CalibrationSpec(msgspec.Struct, frozen=True, kw_only=True):
     least_limit: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
 
 
+class FollowSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Alarms raised by a sum and cleared by nearness: see `models.signal.follow`. Counts are windows; `sum_limit` is in
+    natural logarithms of the score over the limit.
+    """
+
+    sum_limit: Positive
+    known_after: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+    known_of: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+    memory: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+
+
 class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """From calibrated scores to verdicts: `alarm` when at least `n` of the last `m` scores are over `alarm_level`; back
     to `ok` when `clear_windows` scores in a row are under `clear_level`. `warn` likewise over `warn_level`.
@@ -225,8 +235,8 @@ class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     levels are multiplied by `rearm` times the median of the last m scores, where that is over 1; the factor only falls,
     with that median. See `models.signal.decide`.
 
-    `sum_limit`: alarms are raised and cleared by a sum instead of n of m: the natural logarithms of score over
-    `alarm_level` are added up, the sum is held between 0 and `sum_limit`; raised where it reaches that, cleared at 0.
+    `follow`: alarms are raised and cleared as `models.signal.follow` says instead, which takes a stacked score with
+    groups.
     """
 
     n: Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -238,7 +248,7 @@ class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     clear_of_peak: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     peak_windows: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 6
     rearm: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 1.5
-    sum_limit: Positive | None = None
+    follow: FollowSpec | None = None
 
 
 class Budgets(msgspec.Struct, frozen=True, kw_only=True):
@@ -370,6 +380,8 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
             _check_levels(block, manifest.input, where)
     if isinstance(score, StackedScore):
         _check_groups(score, features, where)
+    if manifest.decision.follow is not None and not (isinstance(score, StackedScore) and score.groups):
+        raise BundleFormatError(f"{where}, decision.follow: expected a stacked score with groups")
     if manifest.input.hop > manifest.input.window:
         raise BundleFormatError(f"{where}, input: hop {manifest.input.hop} is over the window {manifest.input.window}")
     if manifest.decision.n > manifest.decision.m:

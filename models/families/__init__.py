@@ -33,7 +33,7 @@ class Family:
     `heads`: the ways to score that the hub tries, simplest first; the best on healthy-only grounds ships: see
     `cloud_hub.training.heads`. `groups_for(input)`: axes by name of the group that they are scored with, None for all
     features together. `group_z`: how many spreads from the median a group's limit is, by name (3 where not named);
-    `joined_by`: the worst group counts, or the tails of all, together over `tails_limit`.
+    `joined_by`: the worst group counts, or the tails of all.
     `slow`: process signals rather than vibration, for made-up faults. `fit_features(spec, healthy windows)`: fills in
     what the spec takes from the data.
     """
@@ -54,7 +54,6 @@ class Family:
     groups_for: Callable[[InputSpec], dict[str, list[int]] | None] = lambda _source: None
     group_z: Mapping[str, float] = field(default_factory=dict)
     joined_by: Literal["worst", "tails"] = "worst"
-    tails_limit: float = 1.0
     slow: bool = False
     fit_features: Callable[[FeatureSpec, F32], FeatureSpec] = lambda spec, _windows: spec
 

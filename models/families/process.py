@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
-from models.bundle.manifest import CalibrationSpec, DecisionSpec, FeatureSpec, InputSpec, Levels
+from models.bundle.manifest import CalibrationSpec, DecisionSpec, FeatureSpec, FollowSpec, InputSpec, Levels
 from models.families import Family, dense_autoencoder
 from models.signal.arrays import F32
 from models.signal.baselines import fit_t2_q
@@ -84,9 +84,9 @@ FAMILY = Family(
         m=6,
         warn_level=0.85,
         alarm_level=1.0,
-        clear_level=0.9,
+        clear_level=0.74,  # exp(0.7 - 1): tails of 0.7
         clear_windows=4,
-        sum_limit=2.0,
+        follow=FollowSpec(sum_limit=2.0, known_after=_WINDOW, known_of=_SPAN, memory=_WINDOW),
     ),
     window_budget_us=10_000.0,
     memory_budget_kb=4_096.0,
@@ -94,6 +94,5 @@ FAMILY = Family(
     slow=True,
     group_z=_SPREADS,
     joined_by="tails",
-    tails_limit=1.2,
     fit_features=_fit_features,
 )

@@ -6,16 +6,11 @@ was calibrated at, and an alarm that waits for that never ends; what ended is to
 then re-arms from the level that it settles at: all levels are multiplied by `armed`, which starts at `rearm` times the
 median of the last m scores, only ever falls with that median while nothing is wrong, and is back at 1 with the scores.
 Until then the verdict is `warn`: something is different, even if nothing is getting worse.
-
-With `sum_limit` a sum decides alone, as in a sequential probability ratio test (Wald 1945) or a CUSUM (Page 1954): what
-is far over the limit alarms within few windows, what is little over it later, and likewise back; what goes up and down
-about the limit changes nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import log
 from statistics import median
 from typing import Literal
 
@@ -24,8 +19,6 @@ from models.contract.messages import Verdict
 
 Change = Literal["raised", "cleared"]
 
-_LEAST = 1e-12  # of a score, for its logarithm
-
 
 @dataclass(frozen=True, slots=True)
 class DecisionState:
@@ -33,7 +26,6 @@ class DecisionState:
 
     `fallen`: scores in a row under their share of the peak. `peak`: largest median of `episode`, the alarm's last
     `peak_windows` scores, once there are so many: an overshoot at the onset is not to be taken for the level.
-    `total`: the sum that decides where the spec has a `sum_limit`.
     `armed`: what all levels are multiplied by, 1 unless the machine has settled elsewhere after an alarm.
     """
 
@@ -44,7 +36,6 @@ class DecisionState:
     peak: float = 0.0
     episode: tuple[float, ...] = ()
     armed: float = 1.0
-    total: float = 0.0
 
 
 def decide(state: DecisionState, score: float, spec: DecisionSpec) -> tuple[DecisionState, Change | None]:
@@ -55,8 +46,6 @@ def decide(state: DecisionState, score: float, spec: DecisionSpec) -> tuple[Deci
     What set an alarm off is forgotten when it ends, so that old scores cannot raise it again.
     """
     recent = (*state.recent, score)[-spec.m :]
-    if spec.sum_limit is not None:
-        return _by_sum(state, recent, spec, spec.sum_limit)
     armed = state.armed
     if armed > 1.0 and state.verdict != "alarm":
         armed = max(1.0, min(armed, spec.rearm * median(recent)))
@@ -70,21 +59,6 @@ def decide(state: DecisionState, score: float, spec: DecisionSpec) -> tuple[Deci
     if state.verdict == "warn" and quiet < spec.clear_windows:
         return replace(state, recent=recent, quiet=quiet, armed=armed), None
     return DecisionState(recent, "ok", quiet), None
-
-
-def _by_sum(
-    state: DecisionState, recent: tuple[float, ...], spec: DecisionSpec, limit: float
-) -> tuple[DecisionState, Change | None]:
-    total = max(0.0, min(state.total + log(max(recent[-1], _LEAST) / spec.alarm_level), limit))
-    quiet = state.quiet + 1 if recent[-1] < spec.clear_level else 0
-    if state.verdict == "alarm":
-        if total > 0.0:
-            return DecisionState(recent, "alarm", quiet, total=total), None
-        return DecisionState((), "ok", 0), "cleared"
-    if total >= limit:
-        return DecisionState(recent, "alarm", 0, total=total), "raised"
-    warns = _over(recent, spec.warn_level) >= spec.n or (state.verdict == "warn" and quiet < spec.clear_windows)
-    return DecisionState(recent, "warn" if warns else "ok", quiet, total=total), None
 
 
 def _in_alarm(

@@ -20,11 +20,13 @@ Network = Callable[[F32], F32]
 @dataclass(frozen=True, slots=True)
 class Scored:
     """`raw`: (k,), higher is worse, not yet calibrated. `contributions`: (k, features), not negative; each row sums to
-    raw ** 2.
+    raw ** 2. `residual`: (k, width), signed, whose squares over a group sum to the square of the group's score; only of
+    stacked scores, None of others.
     """
 
     raw: F64
     contributions: F32
+    residual: F32 | None = None
 
 
 class Scorer:
@@ -66,6 +68,15 @@ class Scorer:
         z *= self._gain
         return self._kind.score(z, self._network(np.clip(z, -self._clip, self._clip)))
 
+    def of_residual(self, residual: F64) -> float:
+        """The raw score of one residual (width,), such as the difference of two.
+
+        Raises: SignalError: the bundle's kind of score has none.
+        """
+        if not isinstance(self._kind, _Stacked):
+            raise SignalError(f"bundle {self.manifest.slot}: expected a stacked score to have residuals")
+        return self._kind.of_residual(residual)
+
 
 class _Residual:
     """One reconstruction, all features together."""
@@ -98,48 +109,54 @@ class _Stacked:
         scale = np.array([group.scale for group in groups])
         gain = 1.0 / (np.maximum(sums, 1e-30) * scale**2)
         self._weights = (weights * np.repeat(gain, sizes, axis=1)).astype(np.float32)
-        self._tails_limit = spec.tails_limit
-        self._slope = np.empty(0)  # of t_g over the log of the group's score; empty where the worst group counts
+        self._root = np.sqrt(self._weights)
+        self._slope: F64 | None = None  # of t_g over the log of the group's score
         if spec.joined_by == "tails":
             centre = np.array([np.nan if group.centre is None else group.centre for group in groups])
             self._slope = 1.0 / np.log(scale / centre)
 
     def score(self, z: F32, y: F32) -> Scored:
         rows, features = z.shape
-        residual = z[:, None, :] - y.reshape(rows, self._members, features)
-        np.square(residual, out=residual)
-        parts: F32 = residual[:, :, self._order]
-        parts *= self._weights
+        residual: F32 = (z[:, None, :] - y.reshape(rows, self._members, features))[:, :, self._order]
+        residual *= self._root
+        parts = np.square(residual)
         energy = np.add.reduceat(parts, self._starts, axis=2, dtype=np.float64)  # (rows, members, groups)
+        every = np.arange(rows)
         if self._nearest:
-            nearest = np.repeat(energy.argmin(axis=1), self._sizes, axis=1)  # (rows, features)
-            of_groups: F32 = np.take_along_axis(parts, nearest[:, None, :], axis=1)[:, 0]
+            nearest = energy.argmin(axis=1)  # (rows, groups)
             joined = energy.min(axis=1)
+            of_feature = np.repeat(nearest, self._sizes, axis=1)
+            columns = np.arange(features)[None, :]
+            residual = residual[every[:, None], of_feature, columns]
+            parts = parts[every[:, None], of_feature, columns]
         else:
-            of_groups = parts.sum(axis=1)
             joined = energy.sum(axis=1)
-        raw, share = self._tails(joined) if len(self._slope) else _worst(joined)
+            residual = residual.reshape(rows, -1)
+            parts = parts.sum(axis=1)
         contributions = np.zeros((rows, features), np.float32)
-        contributions[:, self._order] = of_groups * np.repeat(share, self._sizes, axis=1)
-        return Scored(raw, contributions)
-
-    def _tails(self, energy: F64) -> tuple[F64, F64]:
-        """Raw scores (k,) of squares of group scores (k, groups), and what a group's parts are to be multiplied by:
-        each group has the share of its tail, each of its features that of its part in the group.
-        """
-        tails = np.maximum(0.0, 1.0 + 0.5 * np.log(np.maximum(energy, 1e-30)) * self._slope)
-        raw: F64 = np.exp(np.sqrt(np.square(tails).sum(axis=1)) - self._tails_limit)
+        if self._slope is None:
+            worst = joined.argmax(axis=1)
+            inside = np.repeat(np.arange(len(self._sizes)), self._sizes)[None, :] == worst[:, None]
+            contributions[:, self._order] = parts * inside
+            return Scored(np.sqrt(joined[every, worst]), contributions, residual)
+        tails = self._tails(joined)
+        raw: F64 = np.exp(np.sqrt(np.square(tails).sum(axis=1)) - 1.0)
+        # Each group has the share of its tail, each of its features that of its part in the group.
         share = np.square(tails) + 1e-9
-        share *= np.square(raw)[:, None] / (share.sum(axis=1, keepdims=True) * np.maximum(energy, 1e-30))
-        return raw, share
+        share *= np.square(raw)[:, None] / (share.sum(axis=1, keepdims=True) * np.maximum(joined, 1e-30))
+        contributions[:, self._order] = parts * np.repeat(share, self._sizes, axis=1)
+        return Scored(raw, contributions, residual)
 
+    def _tails(self, energy: F64) -> F64:
+        """t_g of squares of group scores (k, groups)."""
+        return np.maximum(0.0, 1.0 + 0.5 * np.log(np.maximum(energy, 1e-30)) * self._slope)
 
-def _worst(energy: F64) -> tuple[F64, F64]:
-    """The largest of group scores, of whose squares (k, groups); its parts count, those of other groups do not."""
-    worst = energy.argmax(axis=1)
-    share = np.zeros_like(energy)
-    share[np.arange(len(energy)), worst] = 1.0
-    return np.sqrt(energy.max(axis=1)), share
+    def of_residual(self, residual: F64) -> float:
+        squares = np.square(residual.reshape(-1, len(self._order)))
+        energy = np.add.reduceat(squares, self._starts, axis=1).sum(axis=0)
+        if self._slope is None:
+            return float(np.sqrt(energy.max()))
+        return float(np.exp(np.sqrt(np.square(self._tails(energy)).sum()) - 1.0))
 
 
 class _RemainingLife:
