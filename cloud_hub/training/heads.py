@@ -36,7 +36,6 @@ from models.signal.score import Network
 _UPPER = 0.9
 _UPPER_Z = 1.2816  # of a normal distribution
 _LEAST_SPREAD = 0.1
-_MOST_CENTRE = 0.8  # of the scale
 _Z = 3.0  # spreads of rows that were left out: they wander, so fewer than of a point's own rows
 _LEAST_BLOCK = 8  # rows of which a spread can be taken
 _MOST_MACHINES = 8
@@ -76,7 +75,7 @@ def fit_head(
             weights = fitted.weights.round(6)
             groups = _scaled_groups(prepared, family, lambda z: _root_energy(z, fitted.network, weights, prepared))
             score: ScoreSpec = (
-                StackedScore(weights=weights.tolist(), groups=groups, joined_by=family.joined_by)
+                StackedScore(weights=weights.tolist(), groups=groups)
                 if groups
                 else ResidualScore(weights=weights.tolist())
             )
@@ -107,7 +106,6 @@ def join(parts: list[FittedHead], prepared: Prepared, family: Family) -> FittedH
         members=len(parts),
         weights=joined.tolist(),
         groups=_scaled_groups(prepared, family, lambda z: _root_energy(z, network, joined, prepared)),
-        joined_by=family.joined_by if prepared.groups else "worst",
     )
     losses = next((part.losses for part in parts if part.losses), {})
     least = _least_limit(prepared, family, lambda z: _root_energy(z, network, joined, prepared))
@@ -173,18 +171,12 @@ def _gaussian(head: Head, density: Density, prepared: Prepared, family: Family) 
     groups: list[ScoreGroup] = []
     least = 0.0
     if prepared.groups:
-        groups = _groups(prepared, left_out, family)
+        groups = _groups(prepared, scales_of(left_out, list(prepared.groups), family))
     else:
         least = _least_of(left_out[:, 0], family)
     ones = [1.0] * features * len(biases)
     score: ScoreSpec = (
-        StackedScore(
-            members=len(biases),
-            join="nearest",
-            groups=groups,
-            joined_by=family.joined_by if groups else "worst",
-            weights=ones,
-        )
+        StackedScore(members=len(biases), join="nearest", groups=groups, weights=ones)
         if groups or len(biases) > 1
         else ResidualScore(weights=ones)
     )
@@ -218,7 +210,7 @@ def _scaled_groups(prepared: Prepared, family: Family, energy: Callable[[F32], F
     if not prepared.groups:
         return []
     rows = prepared.z_held_out if len(prepared.z_held_out) >= 8 else prepared.z_train
-    return _groups(prepared, energy(rows), family)
+    return _groups(prepared, scales_of(energy(rows), list(prepared.groups), family))
 
 
 def _least_limit(prepared: Prepared, family: Family, energy: Callable[[F32], F64]) -> float:
@@ -239,15 +231,10 @@ def _least_of(unseen: F64, family: Family) -> float:
     return float(scales_of(unseen[:, None], ("all",), family)[0])
 
 
-def _groups(prepared: Prepared, healthy: F64, family: Family) -> list[ScoreGroup]:
-    """Scale and centre of each group, from scores of healthy rows that the model has not seen, (k, groups)."""
-    names = list(prepared.groups or ())
-    scales = scales_of(healthy, names, family)
-    # A limit hardly over the median would make a tail of every whiff of noise.
-    centres = np.minimum(np.median(healthy, axis=0), _MOST_CENTRE * scales)
+def _groups(prepared: Prepared, scales: F64) -> list[ScoreGroup]:
     return [
-        ScoreGroup(name=name, features=features.tolist(), scale=float(scale), centre=float(max(centre, 1e-9)))
-        for name, features, scale, centre in zip(names, prepared.group_features(), scales, centres, strict=True)
+        ScoreGroup(name=name, features=features.tolist(), scale=float(scale))
+        for name, features, scale in zip(prepared.groups or (), prepared.group_features(), scales, strict=True)
     ]
 
 

@@ -155,16 +155,13 @@ class ResidualScore(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
 
 
 class ScoreGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """Features that are scored together, by index. `scale`: the raw score of this group that counts as 1. `centre`: its
-    median when healthy, for groups that are joined by `tails`.
-    """
+    """Features that are scored together, by index. `scale`: the raw score of this group that counts as 1."""
 
     name: Text
     features: Annotated[
         list[Annotated[int, msgspec.Meta(ge=0, lt=MAX_FEATURES)]], msgspec.Meta(min_length=1, max_length=MAX_FEATURES)
     ]
     scale: Positive
-    centre: Positive | None = None
 
 
 class StackedScore(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="stacked"):
@@ -173,18 +170,13 @@ class StackedScore(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     The network's output is `members` reconstructions one after the other, `weights` likewise. For each group, each
     member m has e_m = sum_j w_mj (z_j - y_mj)^2 over the group's features. `join` "mean": sum_m e_m / sum_m sum_j w_mj;
     "nearest": the smallest of e_m / sum_j w_mj, as of the nearest of several healthy states. The root of that, divided
-    by the group's `scale`, is the group's score s_g; the largest of them is the raw score. Without groups: all features
+    by the group's `scale`, is the group's score; the largest of them is the raw score. Without groups: all features
     are one, of scale 1.
-
-    `joined_by` "tails": of each group t_g = max(0, 1 + log(s_g) / log(scale_g / centre_g)), 0 at its healthy median
-    and 1 at its limit; the raw score is exp(sqrt(sum_g t_g^2) - 1). Where the log of healthy scores is near to normal,
-    t_g^2 is proportional to minus the log of the tail's probability, and the sum is Fisher's (1925) of the groups.
     """
 
     members: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     join: Literal["mean", "nearest"] = "mean"
     groups: Annotated[list[ScoreGroup], msgspec.Meta(max_length=32)] = []
-    joined_by: Literal["worst", "tails"] = "worst"
     weights: Annotated[list[Annotated[float, msgspec.Meta(ge=0, le=1e9)]], msgspec.Meta(max_length=MAX_OUTPUTS)]
 
 
@@ -215,17 +207,6 @@ class CalibrationSpec(msgspec.Struct, frozen=True, kw_only=True):
     least_limit: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
 
 
-class FollowSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Alarms raised by a sum and cleared by nearness: see `models.signal.follow`. Counts are windows; `sum_limit` is in
-    natural logarithms of the score over the limit.
-    """
-
-    sum_limit: Positive
-    known_after: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
-    known_of: Annotated[int, msgspec.Meta(ge=1, le=1000)]
-    memory: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
-
-
 class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """From calibrated scores to verdicts: `alarm` when at least `n` of the last `m` scores are over `alarm_level`; back
     to `ok` when `clear_windows` scores in a row are under `clear_level`. `warn` likewise over `warn_level`.
@@ -234,9 +215,6 @@ class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     (the largest of its medians over `peak_windows` scores). The machine may then have settled elsewhere: all
     levels are multiplied by `rearm` times the median of the last m scores, where that is over 1; the factor only falls,
     with that median. See `models.signal.decide`.
-
-    `follow`: alarms are raised and cleared as `models.signal.follow` says instead, which takes a stacked score with
-    groups.
     """
 
     n: Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -248,7 +226,6 @@ class DecisionSpec(msgspec.Struct, frozen=True, kw_only=True):
     clear_of_peak: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     peak_windows: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 6
     rearm: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 1.5
-    follow: FollowSpec | None = None
 
 
 class Budgets(msgspec.Struct, frozen=True, kw_only=True):
@@ -379,9 +356,7 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
         if isinstance(block, Levels):
             _check_levels(block, manifest.input, where)
     if isinstance(score, StackedScore):
-        _check_groups(score, features, where)
-    if manifest.decision.follow is not None and not (isinstance(score, StackedScore) and score.groups):
-        raise BundleFormatError(f"{where}, decision.follow: expected a stacked score with groups")
+        _check_groups(score.groups, features, where)
     if manifest.input.hop > manifest.input.window:
         raise BundleFormatError(f"{where}, input: hop {manifest.input.hop} is over the window {manifest.input.window}")
     if manifest.decision.n > manifest.decision.m:
@@ -401,18 +376,8 @@ def _check_levels(block: Levels, source: InputSpec, where: str) -> None:
         )
 
 
-def _check_groups(score: StackedScore, features: int, where: str) -> None:
-    """Every feature in one group, when there are groups at all; tails need each group's centre under its scale."""
-    groups = score.groups
-    if score.joined_by == "tails":
-        if not groups:
-            raise BundleFormatError(f"{where}, score.joined_by: tails are of groups, there are none")
-        for group in groups:
-            if group.centre is None or not group.centre < group.scale:
-                raise BundleFormatError(
-                    f"{where}, score.groups: expected {group.name} to have a centre under its scale {group.scale:g} "
-                    f"for tails, got {group.centre}"
-                )
+def _check_groups(groups: list[ScoreGroup], features: int, where: str) -> None:
+    """Every feature in one group, when there are groups at all."""
     listed = sorted(j for group in groups for j in group.features)
     if groups and listed != list(range(features)):
         raise BundleFormatError(

@@ -32,8 +32,7 @@ class Family:
     `quantities`: the physical quantities it is meant for, with the units each may have.
     `heads`: the ways to score that the hub tries, simplest first; the best on healthy-only grounds ships: see
     `cloud_hub.training.heads`. `groups_for(input)`: axes by name of the group that they are scored with, None for all
-    features together. `group_z`: how many spreads from the median a group's limit is, by name (3 where not named);
-    `joined_by`: the worst group counts, or the tails of all.
+    features together. `group_z`: how many spreads from the median a group's limit is, by name (3 where not named).
     `slow`: process signals rather than vibration, for made-up faults. `fit_features(spec, healthy windows)`: fills in
     what the spec takes from the data.
     """
@@ -53,7 +52,6 @@ class Family:
     heads: tuple[Head, ...] = ("mahalanobis", "autoencoder", "ensemble")
     groups_for: Callable[[InputSpec], dict[str, list[int]] | None] = lambda _source: None
     group_z: Mapping[str, float] = field(default_factory=dict)
-    joined_by: Literal["worst", "tails"] = "worst"
     slow: bool = False
     fit_features: Callable[[FeatureSpec, F32], FeatureSpec] = lambda spec, _windows: spec
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
-from models.bundle.manifest import CalibrationSpec, DecisionSpec, FeatureSpec, FollowSpec, InputSpec, Levels
+from models.bundle.manifest import CalibrationSpec, DecisionSpec, FeatureSpec, InputSpec, Levels
 from models.families import Family, dense_autoencoder
 from models.signal.arrays import F32
 from models.signal.baselines import fit_t2_q
@@ -84,15 +84,16 @@ FAMILY = Family(
         m=6,
         warn_level=0.85,
         alarm_level=1.0,
-        clear_level=0.74,  # exp(0.7 - 1): tails of 0.7
+        clear_level=0.9,
         clear_windows=4,
-        follow=FollowSpec(sum_limit=2.0, known_after=_WINDOW, known_of=_SPAN, memory=_WINDOW),
+        clear_of_peak=0.6,
+        peak_windows=32,
+        rearm=1.3,
     ),
     window_budget_us=10_000.0,
     memory_budget_kb=4_096.0,
     groups_for=_groups_for,
     slow=True,
     group_z=_SPREADS,
-    joined_by="tails",
     fit_features=_fit_features,
 )

@@ -18,7 +18,6 @@ from models.errors import SignalError
 from models.signal.arrays import F32, F64
 from models.signal.calibrate import Baseline, calibrate
 from models.signal.decide import Change, DecisionState, decide
-from models.signal.follow import FollowState, follow
 from models.signal.score import Network, Scorer
 
 
@@ -42,7 +41,7 @@ class Result:
 class _Point:
     baseline: Baseline | None = None
     warmup: list[F32] = field(default_factory=list)
-    decision: DecisionState | FollowState = field(default_factory=DecisionState)
+    decision: DecisionState = field(default_factory=DecisionState)
 
 
 class _SavedPoint(msgspec.Struct):
@@ -97,33 +96,12 @@ class Monitor:
         shifts = np.stack([baselines[owners[row]].shift for row in live])
         scored = self.scorer.score(features[live], shifts)
         limits: F64 = np.array([baselines[owners[row]].limit for row in live])
-        residuals = scored.residual if scored.residual is not None else [None] * len(live)
-        for row, raw, score, limit, contribution, residual in zip(
-            live,
-            scored.raw.tolist(),
-            (scored.raw / limits).tolist(),
-            limits.tolist(),
-            scored.contributions,
-            residuals,
-            strict=True,
+        for row, raw, score, contribution in zip(
+            live, scored.raw.tolist(), (scored.raw / limits).tolist(), scored.contributions, strict=True
         ):
             state = self._states[owners[row]]
-            change = self._decide(state, score, residual, limit)
+            state.decision, change = decide(state.decision, score, self.manifest.decision)
             results[row] = Result(owners[row], state.decision.verdict, score, raw, change, features[row], contribution)
-
-    def _decide(self, state: _Point, score: float, residual: F32 | None, limit: float) -> Change | None:
-        spec = self.manifest.decision
-        if spec.follow is None:
-            one = state.decision if isinstance(state.decision, DecisionState) else DecisionState()
-            state.decision, change = decide(one, score, spec)
-            return change
-        if residual is None:
-            raise SignalError(f"bundle {self.manifest.slot}: following states takes a stacked score")
-        before = state.decision if isinstance(state.decision, FollowState) else FollowState()
-        state.decision, change = follow(
-            before, score, residual.astype(np.float64), spec, spec.follow, lambda r: self.scorer.of_residual(r) / limit
-        )
-        return change
 
     def _warm_up(self, owner: int, state: _Point, features: F32) -> Result:
         state.warmup.append(features.copy())

@@ -20,13 +20,11 @@ Network = Callable[[F32], F32]
 @dataclass(frozen=True, slots=True)
 class Scored:
     """`raw`: (k,), higher is worse, not yet calibrated. `contributions`: (k, features), not negative; each row sums to
-    raw ** 2. `residual`: (k, width), signed, whose squares over a group sum to the square of the group's score; only of
-    stacked scores, None of others.
+    raw ** 2.
     """
 
     raw: F64
     contributions: F32
-    residual: F32 | None = None
 
 
 class Scorer:
@@ -68,15 +66,6 @@ class Scorer:
         z *= self._gain
         return self._kind.score(z, self._network(np.clip(z, -self._clip, self._clip)))
 
-    def of_residual(self, residual: F64) -> float:
-        """The raw score of one residual (width,), such as the difference of two.
-
-        Raises: SignalError: the bundle's kind of score has none.
-        """
-        if not isinstance(self._kind, _Stacked):
-            raise SignalError(f"bundle {self.manifest.slot}: expected a stacked score to have residuals")
-        return self._kind.of_residual(residual)
-
 
 class _Residual:
     """One reconstruction, all features together."""
@@ -109,54 +98,26 @@ class _Stacked:
         scale = np.array([group.scale for group in groups])
         gain = 1.0 / (np.maximum(sums, 1e-30) * scale**2)
         self._weights = (weights * np.repeat(gain, sizes, axis=1)).astype(np.float32)
-        self._root = np.sqrt(self._weights)
-        self._slope: F64 | None = None  # of t_g over the log of the group's score
-        if spec.joined_by == "tails":
-            centre = np.array([np.nan if group.centre is None else group.centre for group in groups])
-            self._slope = 1.0 / np.log(scale / centre)
 
     def score(self, z: F32, y: F32) -> Scored:
         rows, features = z.shape
-        residual: F32 = (z[:, None, :] - y.reshape(rows, self._members, features))[:, :, self._order]
-        residual *= self._root
-        parts = np.square(residual)
+        residual = z[:, None, :] - y.reshape(rows, self._members, features)
+        np.square(residual, out=residual)
+        parts: F32 = residual[:, :, self._order]
+        parts *= self._weights
         energy = np.add.reduceat(parts, self._starts, axis=2, dtype=np.float64)  # (rows, members, groups)
         every = np.arange(rows)
         if self._nearest:
             nearest = energy.argmin(axis=1)  # (rows, groups)
             joined = energy.min(axis=1)
-            of_feature = np.repeat(nearest, self._sizes, axis=1)
-            columns = np.arange(features)[None, :]
-            residual = residual[every[:, None], of_feature, columns]
-            parts = parts[every[:, None], of_feature, columns]
         else:
             joined = energy.sum(axis=1)
-            residual = residual.reshape(rows, -1)
-            parts = parts.sum(axis=1)
+        worst = joined.argmax(axis=1)
+        inside = np.repeat(np.arange(len(self._sizes)), self._sizes)[None, :] == worst[:, None]
+        of_worst: F32 = parts[every, nearest[every, worst]] if self._nearest else parts.sum(axis=1)
         contributions = np.zeros((rows, features), np.float32)
-        if self._slope is None:
-            worst = joined.argmax(axis=1)
-            inside = np.repeat(np.arange(len(self._sizes)), self._sizes)[None, :] == worst[:, None]
-            contributions[:, self._order] = parts * inside
-            return Scored(np.sqrt(joined[every, worst]), contributions, residual)
-        tails = self._tails(joined)
-        raw: F64 = np.exp(np.sqrt(np.square(tails).sum(axis=1)) - 1.0)
-        # Each group has the share of its tail, each of its features that of its part in the group.
-        share = np.square(tails) + 1e-9
-        share *= np.square(raw)[:, None] / (share.sum(axis=1, keepdims=True) * np.maximum(joined, 1e-30))
-        contributions[:, self._order] = parts * np.repeat(share, self._sizes, axis=1)
-        return Scored(raw, contributions, residual)
-
-    def _tails(self, energy: F64) -> F64:
-        """t_g of squares of group scores (k, groups)."""
-        return np.maximum(0.0, 1.0 + 0.5 * np.log(np.maximum(energy, 1e-30)) * self._slope)
-
-    def of_residual(self, residual: F64) -> float:
-        squares = np.square(residual.reshape(-1, len(self._order)))
-        energy = np.add.reduceat(squares, self._starts, axis=1).sum(axis=0)
-        if self._slope is None:
-            return float(np.sqrt(energy.max()))
-        return float(np.exp(np.sqrt(np.square(self._tails(energy)).sum()) - 1.0))
+        contributions[:, self._order] = of_worst * inside
+        return Scored(np.sqrt(joined[every, worst]), contributions)
 
 
 class _RemainingLife:
