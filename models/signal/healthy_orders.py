@@ -18,8 +18,8 @@ from models.signal.orders import Evidence
 
 
 class HealthyOrder(msgspec.Struct, frozen=True):
-    """One order of one point over `stretches` healthy stretches: mean `standing` (standard deviations, `Evidence.z`) and
-    mean modulation `depth` on each axis, both (axes,).
+    """One order of one point over `stretches` healthy stretches: mean `standing` (standard deviations, `Evidence.z`)
+    and mean modulation `depth` on each axis, both (axes,).
     """
 
     standing: list[float]

@@ -13,8 +13,8 @@ says of them.
 
 That the drift stays as it is, is an assumption, and no machine keeps to it: from now on it is multiplied by a factor
 that nobody knows, log-normal about 1, whose log has the standard deviation `_CHANGE` when the limit is as far ahead as
-the rise is old, and grows with the square root of that ratio, as a random walk of the log drift does. One number, chosen
-on made-up histories that bend, wander and change their pace, not on recordings.
+the rise is old, and grows with the square root of that ratio, as a random walk of the log drift does. One number,
+chosen on made-up histories that bend, wander and change their pace; no recording chose it.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Outlook:
 @dataclass(frozen=True, slots=True)
 class _Rise:
     """Ways to see a last rise, (k,): when it began, the weight, the log score now (its error given the drift, and by
-    how much an error of the drift moves it), the drift and its error, the walk's variance per second. `until_s`: the last
-    time seen.
+    how much an error of the drift moves it), the drift and its error, the walk's variance per second. `until_s`: the
+    last time seen.
     """
 
     since_s: F64

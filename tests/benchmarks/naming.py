@@ -11,6 +11,7 @@ was. Below, how often the first guess is right against the confidence that was s
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,7 +147,7 @@ def reliability(rows: list[Row]) -> list[tuple[float, float, int, float, float]]
     is wrong.
     """
     found = []
-    for low, high in zip(EDGES[:-1], EDGES[1:], strict=True):
+    for low, high in itertools.pairwise(EDGES):
         inside = [row for row in rows if low <= row.confidence < high and row.best is not None]
         if inside:
             right = float(np.mean([row.best == row.truth for row in inside]))
@@ -166,7 +167,9 @@ def show(console: Console, rows: list[Row]) -> None:
         table = Table(title=f"By {title}: named right / unknown / wrong", title_justify="left")
         for column in (title, "stretches", "healthy unknown", "healthy known"):
             table.add_column(column, justify="left" if column == title else "right")
-        groups: dict[tuple[str, ...], dict[bool, Counter[str]]] = defaultdict(lambda: {False: Counter(), True: Counter()})
+        groups: dict[tuple[str, ...], dict[bool, Counter[str]]] = defaultdict(
+            lambda: {False: Counter(), True: Counter()}
+        )
         for row in rows:
             groups[key(row)][row.healthy_known][row.outcome] += 1
         for name, counts in groups.items():
