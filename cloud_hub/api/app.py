@@ -12,7 +12,7 @@ from cloud_hub.api.access import routes_of
 from cloud_hub.api.auth import Recognise, is_secure
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.limits import BodyLimit
-from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, static
+from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, single_sign_on, static
 from cloud_hub.api.routes import accounts, enrolment, fleet, history, rollouts, system
 
 PREFIX = "/api/v1"
@@ -60,7 +60,7 @@ def create_app(context: HubContext) -> FastAPI:
     )
     for routes in (accounts, enrolment, fleet, history, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
-    for page in (account, admin, overview, reference, rendering, sign_in, static):
+    for page in (account, admin, overview, reference, rendering, sign_in, single_sign_on, static):
         app.include_router(page.router)
     routes_of(app)  # every one of them has an owner, or there is no application
     app.add_middleware(Recognise, context=context)

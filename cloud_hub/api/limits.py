@@ -1,4 +1,4 @@
-"""How much a request may bring. A body that is longer is refused by its Content-Length, or where it goes past the bound;
+"""How much a request may bring. A longer body is refused by its Content-Length, or where it goes past the bound;
 no more of it than that is ever in memory.
 """
 

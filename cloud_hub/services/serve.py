@@ -27,6 +27,7 @@ from cloud_hub.ingest.status import StatusView
 from cloud_hub.ingest.worker import IngestWorker
 from cloud_hub.services.accounts import administrator_link
 from cloud_hub.services.sign_in import Door
+from cloud_hub.services.single_sign_on import Provider
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
 from cloud_hub.transport import Link
@@ -78,6 +79,7 @@ class Hub:
         self._identity = identity(self._database) if identity is not None else None
         self._now_s = now_s
         self._door = Door(settings.account_limits)
+        provider = settings.provider
         context = HubContext(
             database=self._database,
             captures_dir=settings.captures_dir,
@@ -88,6 +90,7 @@ class Hub:
             enrol=self._identity.enrol if self._identity is not None else None,
             door=self._door,
             public_url=settings.public_url,
+            provider=Provider(provider) if provider is not None else None,
         )
         self._server = ApiServer(
             create_app(context), settings.api_host, settings.api_port, trusted_proxies=settings.trusted_proxies
