@@ -1,8 +1,8 @@
 """OpenID Connect (Core 1.0): what is asked of a provider, and what of its answers is believed. No HTTP here.
 
 Authorization code with PKCE (RFC 7636, S256), `state` and `nonce`. An ID token counts only with a signature by one
-of the provider's keys, made with a public-key algorithm, for exactly our client, by exactly this issuer, in time, and with the
-nonce of this very sign-in (Core 3.1.3.7).
+of the provider's keys, made with a public-key algorithm, for exactly our client, by exactly this issuer, in time, and
+with the nonce of this very sign-in (Core 3.1.3.7).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One sign-in on its way to the provider and back. Only the browser keeps it, in a cookie that scripts cannot read."""
+    """One sign-in on its way to the provider and back. The browser alone keeps it, in a cookie hidden from scripts."""
 
     state: str
     nonce: str
