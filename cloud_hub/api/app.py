@@ -12,7 +12,7 @@ from cloud_hub.api.access import routes_of
 from cloud_hub.api.auth import Recognise, is_secure
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.limits import BodyLimit
-from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, static
+from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, single_sign_on, static
 from cloud_hub.api.pages import alarms as alarm_pages
 from cloud_hub.api.pages import data as data_pages
 from cloud_hub.api.pages import datasets as dataset_pages
@@ -120,6 +120,7 @@ def create_app(context: HubContext) -> FastAPI:
         reference,
         rendering,
         sign_in,
+        single_sign_on,
         static,
     ):
         app.include_router(page.router)

@@ -1,5 +1,5 @@
-"""How much a request may bring. A body that is longer is refused by its Content-Length, or where it goes past the
-bound; no more of it than that is ever in memory.
+"""How much a request may bring. A longer body is refused by its Content-Length, or where it goes past the bound;
+no more of it than that is ever in memory.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ from cloud_hub.services.gateways import GatewayDesk
 from cloud_hub.services.models import Publisher
 from cloud_hub.services.retention import Retention
 from cloud_hub.services.sign_in import Door
+from cloud_hub.services.single_sign_on import Provider
 from cloud_hub.services.workshop import Workshop
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
@@ -111,6 +112,7 @@ class Hub:
         publish = Publisher(settings, self._database, repository, self._link) if repository is not None else None
         self._now_s = now_s
         self._door = Door(settings.account_limits)
+        provider = settings.provider
         context = HubContext(
             database=self._database,
             captures_dir=settings.captures_dir,
@@ -131,6 +133,7 @@ class Hub:
             metadata_until_s=metadata_until_s,
             concerns=concerns.view if concerns is not None else tuple,
             authority=self._identity.root_pem if self._identity is not None else None,
+            provider=Provider(provider) if provider is not None else None,
         )
         app = create_app(context)
         self._live: Feed = app.state.live
