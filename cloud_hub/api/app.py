@@ -4,34 +4,16 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud_hub.api import problems
+from cloud_hub.api import problems, workbench
 from cloud_hub.api.access import routes_of
-from cloud_hub.api.auth import Recognise
+from cloud_hub.api.auth import Recognise, is_secure
 from cloud_hub.api.context import HubContext
-from cloud_hub.api.pages import data as data_pages
-from cloud_hub.api.pages import datasets as dataset_pages
-from cloud_hub.api.pages import errors, overview, reference, rendering, sign_in, static
-from cloud_hub.api.pages import gateways as gateway_pages
-from cloud_hub.api.pages import models as model_pages
-from cloud_hub.api.pages import rollouts as rollout_pages
-from cloud_hub.api.pages import training as training_pages
-from cloud_hub.api.routes import (
-    accounts,
-    datasets,
-    enrolment,
-    fleet,
-    gateways,
-    history,
-    jobs,
-    labels,
-    models,
-    rollouts,
-    system,
-    uploads,
-)
+from cloud_hub.api.limits import BodyLimit
+from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, single_sign_on, static
+from cloud_hub.api.routes import accounts, enrolment, fleet, history, rollouts, system
 
 PREFIX = "/api/v1"
 _HEADERS = [
@@ -43,8 +25,14 @@ _HEADERS = [
         ),
     ),
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),  # with no-referrer, browsers send forms with `Origin: null`
+    # With no-referrer, browsers would send our own forms with "Origin: null" (Fetch standard, 3.2).
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 ]
+# A year, this host alone: what else the domain has is not ours to decide about.
+_TLS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 _PRIVATE = (b"cache-control", b"no-store")
 
 
@@ -65,45 +53,38 @@ def create_app(context: HubContext) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
-    problems.install(app, page=errors.page, wants_page=errors.wants_page)
-    for routes in (
-        accounts,
-        datasets,
-        enrolment,
-        fleet,
-        gateways,
-        history,
-        jobs,
-        labels,
-        models,
-        rollouts,
-        system,
-        uploads,
-    ):
+    problems.install(
+        app,
+        page=errors.page,
+        wants_page=errors.wants_page,
+        fault_headers={name.decode(): value.decode() for name, value in _HEADERS},
+    )
+    for routes in (accounts, enrolment, fleet, history, rollouts, system):
         app.include_router(routes.router, prefix=PREFIX)
-    for page in (overview, reference, rendering, sign_in, static):
+    for page in (account, admin, overview, reference, rendering, sign_in, single_sign_on, static):
         app.include_router(page.router)
-    # Trainings before models: /models/training is not a digest.
-    for page in (training_pages, model_pages, data_pages, dataset_pages, rollout_pages, gateway_pages):
-        app.include_router(page.router)
+    workbench.include(app, PREFIX)
     routes_of(app)  # every one of them has an owner, or there is no application
     app.add_middleware(Recognise, context=context)
-    app.add_middleware(_SecurityHeaders)
+    app.add_middleware(BodyLimit, larger=workbench.larger_bodies(context, PREFIX))
+    app.add_middleware(_SecurityHeaders, context=context)
     return app
 
 
 class _SecurityHeaders:
     """Nothing from elsewhere, no framing, no guessing of types; kept nowhere unless a route says so."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, context: HubContext) -> None:
+        self._app, self._context = app, context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        secure = scope["type"] == "http" and is_secure(Request(scope), self._context)
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = {name for name, _ in message["headers"]}  # a report has a content policy of its own
-                more = (header for header in (*_HEADERS, _PRIVATE) if header[0] not in own)
-                message["headers"] = [*message["headers"], *more]
+                own = {name for name, _ in message["headers"]}  # a report, for one, has a content policy of its own
+                more = [*_HEADERS, _PRIVATE, *([_TLS_ONLY] if secure else [])]
+                message["headers"] = [*message["headers"], *(header for header in more if header[0] not in own)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -12,6 +12,7 @@ from fastapi import Depends, Query, Request
 from cloud_hub.errors import ConflictError
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.services.sign_in import Door
+from cloud_hub.services.single_sign_on import Provider
 from cloud_hub.services.workshop import Workshop
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Paging
@@ -39,6 +40,7 @@ class HubContext:
     """The parts of the hub that the API shows. `connected`: whether the broker is there. `enrol`: the registration desk
     (request, caller); None from it when there are too many, None for it when this hub has no certificate authority.
     `public_url`: what people type to come here, when that is not where it listens: the name of a TLS proxy.
+    `provider`: of single sign-on, if there is any.
     """
 
     database: Database
@@ -50,6 +52,7 @@ class HubContext:
     enrol: Callable[[bytes, str], EnrolAnswer | None] | None = None
     door: Door = field(default_factory=Door)
     public_url: str = ""
+    provider: Provider | None = None
     workshop: Workshop | None = None
 
 

@@ -5,7 +5,7 @@ Where a browser asks for a page, it is a page that says the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -79,11 +79,16 @@ PageOf = Callable[[Request, HTTPStatus, str, dict[str, str] | None], Response]
 
 
 def install(
-    app: FastAPI, *, page: PageOf | None = None, wants_page: Callable[[Request], bool] = lambda _request: False
+    app: FastAPI,
+    *,
+    page: PageOf | None = None,
+    wants_page: Callable[[Request], bool] = lambda _request: False,
+    fault_headers: Mapping[str, str] | None = None,
 ) -> None:
     """Make every error of `app` a problem, and say so in its OpenAPI document. `page`: draws the one for people
-    (status, text, headers), for requests that `wants_page` tells apart.
+    (status, text, headers), for requests that `wants_page` tells apart. `fault_headers`: of the answer to a fault.
     """
+    app.state.fault_headers = dict(fault_headers or {})
     app.state.error_page = (page, wants_page)
     app.add_exception_handler(HubError, _hub_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -158,8 +163,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _fault(request: Request, _error: Exception) -> Response:
-    """What went wrong is in the hub's log; callers learn only that it was not their fault."""
-    return answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in the hub; its log has the details", "fault")
+    """What went wrong is in the hub's log; callers learn only that it was not their fault. This answer is given outside
+    of all middleware, so the headers that it would set are set here.
+    """
+    text = "a fault in the hub; its log has the details"
+    said = answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, text, "fault")
+    said.headers.update(request.app.state.fault_headers)
+    return said
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

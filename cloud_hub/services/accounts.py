@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloud_hub.accounts.errors import MayNotError, SignInError, StaleError, TooManyTriesError
+from cloud_hub.accounts.errors import AccountError, MayNotError, SignInError, StaleError, TooManyTriesError
 from cloud_hub.accounts.names import check_label, check_name
 from cloud_hub.accounts.passwords import check_password
 from cloud_hub.accounts.permissions import ROLE_PERMISSIONS, Permission, Principal, Role
@@ -168,10 +168,10 @@ def change_account(
         _may_hand_out(principal, Role(row.role))
         if revision is not None and row.revision != revision:
             raise StaleError(f"account {name}: changed by somebody else meanwhile; look at it again")
+        admins = store.active_admins(session)  # as they are now: what follows is in the session at once
         before, after = _changes(row, principal, role, full_name, disabled, now_s)
         if not after:
             return store.view(row)
-        admins = store.active_admins(session)
         row.revision += 1
         session.flush()
         if admins and not store.active_admins(session):
@@ -217,7 +217,7 @@ def change_password(
 ) -> SignedIn:
     """One's own password. All one's sessions end; the caller's browser gets a new one.
 
-    Raises: SignInError: the old one is wrong. TooManyTriesError. AccountError: the new one may not be.
+    Raises: AccountError: the old one is wrong, or the new one may not be. TooManyTriesError.
     """
     keys = [(f"password {name}", ACCOUNT)]
     wait_s = door.throttle.take(keys, now_s)
@@ -226,14 +226,14 @@ def change_password(
     with database.read() as session:
         stored = store.get_account(session, name).password_hash
     if not door.passwords.matches(stored, old):
-        raise SignInError("the password you have now is another one")
+        raise AccountError("password: the one that you have now is another one")
     door.throttle.give_back(keys, now_s)
     check_password(new, name, fleet)
     hashed = door.passwords.make(new)
     with database.write() as session:
         row = store.get_account(session, name)
         if row.password_hash != stored or row.disabled_s is not None:
-            raise SignInError("the password you have now is another one")
+            raise AccountError("password: the one that you have now is another one")
         row.password_hash = hashed
         row.revision += 1
         store.end_sessions(session, name)

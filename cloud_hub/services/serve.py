@@ -31,6 +31,7 @@ from cloud_hub.services.accounts import administrator_link
 from cloud_hub.services.gateways import GatewayDesk
 from cloud_hub.services.models import Publisher
 from cloud_hub.services.sign_in import Door
+from cloud_hub.services.single_sign_on import Provider
 from cloud_hub.services.workshop import Workshop
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
@@ -89,6 +90,7 @@ class Hub:
         publish = Publisher(settings, self._database, repository, self._link) if repository is not None else None
         self._now_s = now_s
         self._door = Door(settings.account_limits)
+        provider = settings.provider
         context = HubContext(
             database=self._database,
             captures_dir=settings.captures_dir,
@@ -106,6 +108,7 @@ class Hub:
             ),
             door=self._door,
             public_url=settings.public_url,
+            provider=Provider(provider) if provider is not None else None,
         )
         self._server = ApiServer(
             create_app(context), settings.api_host, settings.api_port, trusted_proxies=settings.trusted_proxies

@@ -87,9 +87,8 @@ class AlarmCount:
 def health_map(session: Session, limit: int = MAX_TILES) -> HealthMap:
     """How the machines are."""
     machines = _machines()
-    by_severity = dict(
-        session.execute(select(machines.c.severity, func.count()).group_by(machines.c.severity)).tuples().all()
-    )
+    by_verdict = select(machines.c.severity, func.count()).group_by(machines.c.severity)
+    by_severity = {severity: count for severity, count in session.execute(by_verdict)}  # noqa: C416 - typed
     counts = {word: by_severity.get(i, 0) for i, word in enumerate(_WORST_FIRST)}
     query = select(machines).order_by(machines.c.severity, machines.c.machine).limit(limit)
     tiles = [
@@ -126,7 +125,7 @@ def gateway_changes(session: Session, since_s: float, limit: int = 10) -> tuple[
     found = [
         GatewayChange(gateway, kind, time_s)
         for kind, query in (("gone", gone), ("new", new))
-        for gateway, time_s in session.execute(query).tuples()
+        for gateway, time_s in session.execute(query)
     ]
     return tuple(sorted(found, key=lambda change: -change.time_s)[:limit])
 
@@ -155,7 +154,7 @@ def bundles_installed(session: Session, since_s: float, limit: int = 10) -> tupl
     )
     return tuple(
         Installed(slot, sha256, version, gateways, at_s)
-        for slot, sha256, version, gateways, at_s in session.execute(query).tuples()
+        for slot, sha256, version, gateways, at_s in session.execute(query)
         if sha256 is not None
     )
 

@@ -140,6 +140,13 @@ def test_too_large_and_too_many(database: Database, tmp_path: Path) -> None:
     assert len(list(hub.places.uploads.iterdir())) == 1
 
 
+def test_a_recording_may_be_larger_than_other_requests(hub: MlopsHub) -> None:
+    recording = table(80_000)
+    assert len(recording) > 2**20
+    assert hub.upload("long.csv", recording)["rows"] == 80_000
+    hub.ask("POST", "/labels", 413, content=recording)
+
+
 @pytest.mark.parametrize(
     ("given", "kept"), [("C:\\data\\a b.WAV", "a_b.wav"), ("/x/..csv.npz", "csv.npz"), ("é-1.csv", "1.csv")]
 )

@@ -14,6 +14,7 @@ from sqlalchemy import event as sql_event
 
 from cloud_hub.store import fleet_queries as fleet
 from cloud_hub.store import history_queries as history
+from cloud_hub.store import overview_queries as overview
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.paging import Page, Paging
 from cloud_hub.store.writer import Received, Writer
@@ -87,3 +88,27 @@ def test_no_list_sorts_or_reads_a_whole_table(filled: Database, name: str) -> No
             text = f"{statement}\n{plan}"
             assert not any("TEMP B-TREE" in step for step in plan), text
             assert all("USING" in step or step == "SCAN acks" for step in plan if step.startswith("SCAN")), text
+
+
+@pytest.mark.parametrize(
+    ("query", "history_table"),
+    [(overview.alarms_raised, "alarms"), (overview.bundles_installed, "acks")],
+    ids=["alarms_raised", "bundles_installed"],
+)
+def test_the_overview_reads_history_from_its_newest_end(
+    filled: Database, query: Callable[[Session, float], Any], history_table: str
+) -> None:
+    """Through an index or by key, bounded; never the whole table."""
+    with recorded(filled) as statements, filled.read() as session:
+        query(session, 0.5)
+    steps = []
+    with filled.engine.connect() as connection:
+        for statement, parameters in statements:
+            if statement.lstrip().startswith("SELECT"):
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                steps += [(statement, row[3]) for row in plan]
+    about = [(s, step) for s, step in steps if history_table in step]
+    assert about
+    for statement, step in about:
+        newest_first = step == f"SCAN {history_table}" and "ORDER BY acks.id DESC" in statement and "LIMIT" in statement
+        assert step.startswith("SEARCH") or newest_first, (statement, step)

@@ -58,11 +58,11 @@ def add_gallery(app: FastAPI) -> None:
     """Put it at /gallery; its form says what came."""
     TEMPLATES.from_string(_TEMPLATE)  # a mistake in it is an error here
 
-    @app.get("/gallery", response_class=HTMLResponse)
+    @app.get("/gallery", response_class=HTMLResponse, include_in_schema=False)
     def gallery(request: Request) -> HTMLResponse:
         return render(request, TEMPLATES.from_string(_TEMPLATE), figures=figures(), spark=spark())
 
-    @app.post("/gallery")
+    @app.post("/gallery", include_in_schema=False)
     async def save(request: Request) -> RedirectResponse:
         form = await request.form()
         caller = principal_of(request)

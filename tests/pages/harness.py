@@ -55,7 +55,7 @@ class PageHub:
     """The application over a database, at a fixed time. `status`, `connected`: what it says of itself."""
 
     def __init__(self, database: Database, folder: Path, now_s: float = NOW_S) -> None:
-        self.database = database
+        self.database, self.folder = database, folder
         self.now_s = now_s
         self.status = IngestStatus()
         self.connected = True

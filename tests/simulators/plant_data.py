@@ -155,6 +155,11 @@ def scores(point: PlantPoint, count: int, rng: np.random.Generator) -> np.ndarra
             return base
 
 
+def _healthy(point: PlantPoint) -> float:
+    """A score of its own for each healthy point."""
+    return 0.3 + sum(f"{point.machine}{point.point}".encode()) % 23 / 100
+
+
 def _states(now_s: float) -> Iterator[AgentState]:
     for gateway in GATEWAYS:
         points = [p for p in POINTS if p.gateway == gateway]
@@ -173,7 +178,7 @@ def _states(now_s: float) -> Iterator[AgentState]:
             points=[
                 PointState(
                     machine=p.machine, point=p.point, slot=p.slot, verdict=p.verdict, windows=8000,
-                    score=None if p.verdict == "warming_up" else {"alarm": 1.62, "warn": 0.91}.get(p.verdict, 0.44),
+                    score=None if p.verdict == "warming_up" else {"alarm": 1.62, "warn": 0.91}.get(p.verdict, _healthy(p)),
                     warmup_left=140 if p.verdict == "warming_up" else 0, last_window_s=now_s - 12,
                 )
                 for p in points
@@ -266,7 +271,7 @@ def fill(database: Database, *, now_s: float = NOW_S, days: float = 7.0, span_s:
     _bundles(database, now_s)
     states = list(_states(now_s))
     new = [s for s in states if s.gateway == "gw-water"]
-    store(now_s - 30 * DAY, [s for s in states if s not in new])
+    store(now_s - 30 * DAY, [msgspec.structs.replace(s, online=True) for s in states if s not in new])
     trends = list(_trends(now_s, rng, days, span_s))
     gone = [m for m in trends if m.gateway == "gw-offline"]
     store(now_s - 7 * HOUR, new)

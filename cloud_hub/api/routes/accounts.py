@@ -274,5 +274,5 @@ def list_audit(
     since: TimeFilter = None,
     until: TimeFilter = None,
 ) -> Page[queries.AuditView]:
-    """Who changed what, newest first, from `since` up to but without `until`. `action` with a dot at its end: all such."""
+    """Who changed what, newest first, from `since` up to but without `until`. `action`: one, or all of "account."."""
     return queries.list_audit(session, paging, who=who, action=action, target=target, since_s=since, until_s=until)

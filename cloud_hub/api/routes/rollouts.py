@@ -33,7 +33,9 @@ def _json_only(request: Request) -> None:
 
 router = APIRouter(tags=["rollouts"])
 _READS = [Depends(needs(Permission.FLEET_READ))]
-_CHANGES = [Depends(_json_only)]
+# Who may not is told so before anything else is looked at.
+_STEER, _SURVEY = needs(Permission.ROLLOUTS_STEER), needs(Permission.SITES_WRITE)
+_CHANGES = [Depends(_STEER), Depends(_json_only)]
 _LIST = problem_responses(HTTPStatus.BAD_REQUEST)
 _ONE = problem_responses(HTTPStatus.NOT_FOUND)
 _MEMBERS = problem_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
@@ -41,8 +43,8 @@ _CHANGE = problem_responses(
     HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 )
 _ID = rf"^{ID_PATTERN}$"
-Steerer = Annotated[Principal, Depends(needs(Permission.ROLLOUTS_STEER))]
-Surveyor = Annotated[Principal, Depends(needs(Permission.SITES_WRITE))]
+Steerer = Annotated[Principal, Depends(_STEER)]
+Surveyor = Annotated[Principal, Depends(_SURVEY)]
 
 
 class _Body(BaseModel):
@@ -220,7 +222,7 @@ def get_site(session: SessionDep, gateway: str) -> queries.SiteView:
     return queries.get_site(session, gateway)
 
 
-@router.put("/gateways/{gateway}/site", responses=_CHANGE, dependencies=_CHANGES)
+@router.put("/gateways/{gateway}/site", responses=_CHANGE, dependencies=[Depends(_SURVEY), Depends(_json_only)])
 def put_site(
     context: ContextDep, caller: Surveyor, request_id: RequestIdDep, gateway: str, body: SiteBody
 ) -> queries.SiteView:
