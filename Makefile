@@ -23,6 +23,17 @@ define need
 	command -v $(1) >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(2); }
 endef
 
+# The tests start a PostgreSQL of their own. Debian's package would make and start a cluster when it is installed; for
+# as long as that takes, a file of ours tells it not to.
+NO_CLUSTER := /etc/postgresql-common/createcluster.d/millwright.conf
+define need-postgres
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+	  $(SUDO) mkdir -p $(dir $(NO_CLUSTER)); \
+	  echo 'create_main_cluster = false' | $(SUDO) tee $(NO_CLUSTER) >/dev/null; \
+	  trap '$(SUDO) rm -f $(NO_CLUSTER)' EXIT; \
+	  $(SUDO) apt-get update -q && $(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -q postgresql; }
+endef
+
 .PHONY: help demo test check lint types bench bench-detection bench-quantisation bench-delivery test-brokers fuzz lock clean
 
 help: ## this list
@@ -33,6 +44,7 @@ demo: $(VENV)/.ready ## the whole loop, told live; DATA=folder for real recordin
 
 test: $(VENV)/.ready $(TFLITE)/.ready ## everything: lint, types, all tests, real brokers
 	@$(call need,mosquitto,mosquitto)
+	@$(need-postgres)
 	$(MAKE) --no-print-directory lint types
 	$(BIN)/python -m pytest
 
@@ -44,6 +56,7 @@ test-brokers: $(VENV)/.ready ## one delivery, unchanged, on Mosquitto, amqtt, Ra
 
 check: $(VENV)/.ready $(TFLITE)/.ready ## lint, types and the quick tests
 	@$(call need,mosquitto,mosquitto)
+	@$(need-postgres)
 	$(MAKE) --no-print-directory lint types
 	$(BIN)/python -m pytest -m "not slow and not broker"
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.simulators.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +23,15 @@ def data_dir() -> Path:
             "Bearing Data Center, as .npz) into its cwru/"
         )
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this process's own: with pytest-xdist there is one for each worker."""
+    from tests.simulators.postgres import MISSING, find_programs, running_postgres
+
+    programs = find_programs()
+    if programs is None:
+        pytest.skip(MISSING)
+    with running_postgres(programs) as server:
+        yield server

@@ -32,7 +32,12 @@ from cloud_hub.settings import Settings
 __all__ = ["Database", "Session", "insert_new", "migration_config", "open_database", "upsert"]
 
 _BUSY_MS = 20_000
-_MIGRATION_LOCK = 0x6D77_0001  # any number, as long as all hubs use the same
+_MIGRATION_LOCK = 0x6D77_0001  # any numbers, as long as all hubs use the same
+_WRITE_LOCK = 0x6D77_0002
+# SQLSTATE classes and codes of PostgreSQL that say "not now": connection, deadlock or serialisation, resources,
+# object in use, operator's intervention, system error; a standby that was not promoted yet; a table or column that is
+# not there (yet), a right that is missing: what was to be stored is not to blame for any of them.
+_NOT_NOW = ("08", "40", "53", "55", "57", "58", "25006", "42P01", "42703", "42501")
 
 
 class Database:
@@ -42,6 +47,8 @@ class Database:
         """Raises: SettingsError: not a database address that this release can use."""
         try:
             parsed = make_url(url)
+            if parsed.drivername == "postgresql":  # what people write; SQLAlchemy would look for an older driver
+                parsed = parsed.set(drivername="postgresql+psycopg")
             arguments: dict[str, Any] = {"pool_size": 10, "max_overflow": 40} if parsed.database else {}
             self.engine: Engine = create_engine(
                 parsed, json_serializer=_to_json, json_deserializer=_from_json, **arguments
@@ -50,17 +57,26 @@ class Database:
             raise SettingsError(
                 f"database_url: expected sqlite:/// or postgresql:// with a driver, got {error}"
             ) from error
-        if self.engine.dialect.name == "sqlite":
+        if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
-        self._writing = sessionmaker(self.engine.execution_options(write=True), expire_on_commit=False)
+        else:
+            event.listen(self.engine, "begin", _begin_postgresql)
+        reading: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._sessions = sessionmaker(self.engine.execution_options(**reading), expire_on_commit=False)
+        self._writing = sessionmaker(self.engine.execution_options(write="alone"), expire_on_commit=False)
+        self._sharing = sessionmaker(self.engine.execution_options(write="shared"), expire_on_commit=False)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is SQLite; PostgreSQL otherwise."""
+        return self.engine.dialect.name == "sqlite"
 
     def close(self) -> None:
         """Give all connections back."""
@@ -73,15 +89,17 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, *, shared: bool = False) -> Iterator[Session]:
         """A transaction that writes: committed at the end of the block, rolled back by an exception.
 
-        In SQLite it takes the write lock at once (and waits for it up to 20 s), so that it cannot fail halfway because
-        another process wrote after it had begun to read.
+        No other one runs meanwhile: it may decide on what it has read. In SQLite it takes the write lock at once (and
+        waits for it up to 20 s), so that it cannot fail halfway because another process wrote after it had begun to
+        read; in PostgreSQL a lock that all hubs know does the same. `shared`: in PostgreSQL it runs beside others that
+        are shared too, which is for writers that never touch the same rows: ingest workers with shards of their own.
 
         Raises: StoreUnavailableError: nothing was written, trying again may help. StoreError: it would not.
         """
-        with _translated(), self._writing.begin() as session:
+        with _translated(), (self._sharing if shared else self._writing).begin() as session:
             session.connection()  # begins here, not at the first statement
             yield session
 
@@ -105,7 +123,7 @@ class Database:
             return
         if current is not None and current not in {s.revision for s in script.walk_revisions()}:
             raise SettingsError(f"database {self.engine.url!r}: made by a newer release (revision {current})")
-        with self.engine.execution_options(write=True).begin() as connection:
+        with self.engine.execution_options(write="alone").begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             config.attributes["connection"] = connection
@@ -117,10 +135,17 @@ def _translated() -> Iterator[None]:
     """SQLAlchemy's errors as the hub's own."""
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
-        raise StoreUnavailableError(f"database: {_cause(error)}") from error
     except (SQLAlchemyError, OverflowError) as error:
-        raise StoreError(f"database: {_cause(error)}") from error
+        kind = StoreUnavailableError if _may_pass(error) else StoreError
+        raise kind(f"database: {_cause(error)}") from error
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same may succeed later. What has no SQLSTATE goes by its kind."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_NOT_NOW)
+    return isinstance(error, (OperationalError, InterfaceError, PoolTimeoutError))
 
 
 def _cause(error: Exception) -> str:
@@ -196,8 +221,16 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("write", False)
+    writes = connection.get_execution_options().get("write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    """Readers take no lock, writers the one of all hubs: see `Database.write`."""
+    writes = connection.get_execution_options().get("write")
+    if writes:
+        lock = "pg_advisory_xact_lock_shared" if writes == "shared" else "pg_advisory_xact_lock"
+        connection.exec_driver_sql(f"SELECT {lock}({_WRITE_LOCK})")
 
 
 def _to_json(value: object) -> str:

@@ -111,7 +111,7 @@ def test_a_gateway_that_never_comes_is_no_error_and_is_given_its_bundle_back(dat
     world = world_of(database)
     away = world.fleet.gateways[REST[0]]
     with database.write() as session:
-        session.execute(text("UPDATE gateways SET online = 0 WHERE id = :g"), {"g": away.name})
+        session.execute(text("UPDATE gateways SET online = false WHERE id = :g"), {"g": away.name})
     away.quiet = True
     world.create(plan())
     assert world.run(60, until="finished").status is Status.FINISHED

@@ -9,13 +9,18 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_mock_engine, inspect, text
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import make_url
 
 from cloud_hub.errors import SettingsError, StoreError, StoreUnavailableError
 from cloud_hub.settings import load_settings
 from cloud_hub.store.database import Database, insert_new, migration_config, open_database, upsert
-from cloud_hub.store.tables import Base, Machine
+from cloud_hub.store.tables import AuditEntry, Base, Bundle, Machine, Rollout, Want
+from tests.simulators.postgres import Postgres
+
+HEAD = ScriptDirectory.from_config(migration_config()).get_current_head()
 
 
 def test_models_and_migrations_agree(database: Database) -> None:
@@ -27,24 +32,23 @@ def test_models_and_migrations_agree(database: Database) -> None:
 def test_migrating_twice_changes_nothing(database: Database) -> None:
     before = database.revision()
     database.migrate()
-    assert database.revision() == before == "0008"
+    assert database.revision() == before == HEAD
 
 
 def test_every_migration_can_be_undone(database: Database) -> None:
     config = migration_config()
-    with database.engine.execution_options(write=True).begin() as connection:
+    with database.engine.execution_options(write="alone").begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
     assert inspect(database.engine).get_table_names() == ["alembic_version"]
 
 
-def test_processes_that_start_together_take_turns(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'hub.sqlite3'}"
+def test_processes_that_start_together_take_turns(empty_url: str) -> None:
     errors: list[Exception] = []
 
     def start() -> None:
         try:
-            with Database(url) as database:
+            with Database(empty_url) as database:
                 database.migrate()
         except Exception as error:  # noqa: BLE001 - the test shows it
             errors.append(error)
@@ -55,17 +59,93 @@ def test_processes_that_start_together_take_turns(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    with Database(url) as database:
-        assert database.revision() == "0008"
+    with Database(empty_url) as database:
+        assert database.revision() == HEAD
 
 
-def test_sqlite_keeps_what_it_acknowledged(database: Database) -> None:
+def test_what_was_acknowledged_is_kept(database: Database) -> None:
+    if database.is_sqlite:
+        names = ("PRAGMA journal_mode", "PRAGMA synchronous", "PRAGMA foreign_keys", "PRAGMA busy_timeout")
+        expected: list[object] = ["wal", 2, 1, 20_000]
+    else:
+        names = ("SHOW fsync", "SHOW synchronous_commit", "SHOW full_page_writes")
+        expected = ["on", "on", "on"]
     with database.engine.connect() as connection:
-        settings = {
-            name: connection.execute(text(f"PRAGMA {name}")).scalar()
-            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
-        }
-    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 20_000}
+        assert [connection.execute(text(name)).scalar() for name in names] == expected
+
+
+def test_a_reader_sees_one_state(database: Database) -> None:
+    with database.read() as session:
+        assert session.query(Machine).count() == 0
+        with database.write() as writing:
+            writing.add(Machine(id="P-1", first_seen_s=1.0))
+        assert session.query(Machine).count() == 0
+    with database.read() as session:
+        assert session.query(Machine).count() == 1
+
+
+def test_writers_that_share_run_together_and_others_wait_for_them(postgres: Postgres) -> None:
+    order: list[str] = []
+
+    def alone() -> None:
+        with database.write() as session:
+            order.append("alone")
+            session.add(Machine(id="P-3", first_seen_s=1.0))
+
+    with postgres.database() as url, Database(url) as database:
+        thread = threading.Thread(target=alone)
+        with database.write(shared=True) as first, database.write(shared=True) as second:
+            first.add(Machine(id="P-1", first_seen_s=1.0))
+            second.add(Machine(id="P-2", first_seen_s=1.0))
+            thread.start()
+            thread.join(0.2)
+            order.append("shared")
+        thread.join()
+    assert order == ["shared", "alone"]
+
+
+def test_a_postgresql_that_goes_away_is_worth_another_try(postgres: Postgres) -> None:
+    with postgres.database() as url, Database(url) as database:
+
+        def cut_off() -> None:
+            with database.write() as session:
+                session.add(Machine(id="P-1", first_seen_s=1.0))
+                session.flush()
+                session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+        with pytest.raises(StoreUnavailableError, match="AdminShutdown: terminating connection"):
+            cut_off()
+        with database.write() as session:
+            assert session.get(Machine, "P-1") is None
+
+
+def test_text_that_postgresql_refuses_is_an_error_and_free_text_is_mended(database: Database) -> None:
+    with database.write() as session:
+        session.add(
+            AuditEntry(time_s=1.0, who="a", kind="user", action="x", target="t", after={"note": "a\x00b"}, before=None)
+        )
+        session.add(Want(gateway="gw-1", seq=1, issued_s=1.0, expires_s=2.0))
+        session.add(
+            Rollout(id="r", slot="s", sha256="ab" * 32, plan_json="{}", created_s=1.0, created_by="a\x00b", revision=1,
+                    status="running", cohort=0, cohort_ends_s=1.0, ends_s=1.0, waits="", accepted=[], checks=[])
+        )  # fmt: skip
+        session.add(
+            Bundle(sha256="ab" * 32, slot="s", version="1", family="f", target="t", length=1, created_s=1.0,
+                   manifest_json="{}")
+        )  # fmt: skip
+    with database.read() as session:
+        assert session.get_one(Rollout, "r").created_by == "a\N{REPLACEMENT CHARACTER}b"
+        assert session.query(AuditEntry).one().after == {"note": "a\x00b"}
+
+
+@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+def test_the_password_is_in_no_error(empty_url: str) -> None:
+    password = make_url(empty_url).password
+    assert password
+    database = Database(make_url(empty_url).set(database="nowhere").render_as_string(hide_password=False))
+    with pytest.raises(SettingsError, match="nowhere") as caught:
+        database.migrate()
+    assert password not in str(caught.value)
 
 
 def test_the_tables_can_be_made_in_postgresql() -> None:
@@ -120,10 +200,16 @@ def test_a_second_writer_waits_for_the_first(database: Database) -> None:
 
 def test_errors_are_the_hubs_own(database: Database) -> None:
     twice = text("INSERT INTO machines VALUES ('P-1', 1.0), ('P-1', 1.0)")
-    with pytest.raises(StoreError, match="IntegrityError: UNIQUE") as caught, database.write() as session:
+    with (
+        pytest.raises(StoreError, match="IntegrityError: UNIQUE|UniqueViolation") as caught,
+        database.write() as session,
+    ):
         session.execute(twice)
     assert not isinstance(caught.value, StoreUnavailableError)
-    with pytest.raises(StoreUnavailableError, match="no such table: nowhere"), database.read() as session:
+    with (
+        pytest.raises(StoreError, match=r"no such table: nowhere|UndefinedTable: relation \"nowhere\""),
+        database.read() as session,
+    ):
         session.execute(text("SELECT 1 FROM nowhere"))
 
 
