@@ -75,7 +75,7 @@ def list_alarms(
     )  # fmt: skip
 
 
-_OPEN: tuple[v.AlarmState, ...] = tuple(state.value for state in State if state in OPEN)  # type: ignore[misc]  # the same
+_OPEN: tuple[v.AlarmState, ...] = tuple(state.value for state in State if state in OPEN)
 
 
 @router.post("/alarms/acknowledge")
