@@ -50,7 +50,7 @@ def main() -> int:
             fault = summary["alarm"]["fault"] or "no known fault"
             where = f"{summary['alarm']['machine']}/{summary['alarm']['point']}"
             screen.console.print(
-                f"The fault just caught ({where}, {fault}), its spectrum and the matching order; this link signs you in, "
+                f"The fault just caught ({where}, {fault}), its spectrum and the matching order; this link works "
                 f"once:\n[bold]{sign_in}[/bold]",
                 soft_wrap=True,
             )

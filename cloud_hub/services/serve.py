@@ -25,7 +25,6 @@ from cloud_hub.identity.service import IdentityService
 from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.ingest.worker import IngestWorker
-from cloud_hub.live.feed import Feed
 from cloud_hub.services import alarms
 from cloud_hub.services.accounts import administrator_link
 from cloud_hub.services.sign_in import Door
@@ -94,7 +93,6 @@ class Hub:
             public_url=settings.public_url,
         )
         app = create_app(context)
-        self._live: Feed = app.state.live
         self._server = ApiServer(app, settings.api_host, settings.api_port, trusted_proxies=settings.trusted_proxies)
         self._public_url = settings.public_url
 
@@ -144,7 +142,6 @@ class Hub:
     def stop(self) -> None:
         """End `run`, from any thread or signal handler."""
         self._stop.set()
-        self._live.close()  # or the server would wait for streams that never end
         self._server.stop()
 
     def _shut_down(self, threads: list[threading.Thread]) -> None:
