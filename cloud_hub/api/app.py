@@ -14,7 +14,18 @@ from cloud_hub.api.context import HubContext
 from cloud_hub.api.pages import alarms as alarm_pages
 from cloud_hub.api.pages import errors, overview, reference, rendering, sign_in, static
 from cloud_hub.api.pages import machines as machine_pages
-from cloud_hub.api.routes import accounts, alarms, enrolment, fleet, history, machines, rollouts, stream, system
+from cloud_hub.api.routes import (
+    accounts,
+    alarms,
+    enrolment,
+    exports,
+    fleet,
+    history,
+    machines,
+    rollouts,
+    stream,
+    system,
+)
 from cloud_hub.live.feed import Feed
 
 PREFIX = "/api/v1"
@@ -52,7 +63,7 @@ def create_app(context: HubContext) -> FastAPI:
     app.state.context = context
     app.state.live = Feed(context.database, context.now_s)
     problems.install(app, page=errors.page, wants_page=errors.wants_page)
-    for routes in (accounts, alarms, enrolment, fleet, history, machines, rollouts, stream, system):
+    for routes in (accounts, alarms, enrolment, exports, fleet, history, machines, rollouts, stream, system):
         app.include_router(routes.router, prefix=PREFIX)
     for page in (alarm_pages, machine_pages, overview, reference, rendering, sign_in, static):
         app.include_router(page.router)
