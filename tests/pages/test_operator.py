@@ -35,7 +35,7 @@ def test_an_alarm_from_the_list_to_the_shelf(visit: Open, own_hub: MakeHub, size
     page.get_by_role("button", name="Acknowledge").click()
     expect(page.get_by_role("status").filter(has_text="Acknowledged.")).to_be_visible()
     expect(page.locator("#alarm-now")).to_contain_text("acknowledged")
-    page.get_by_label("Comment", exact=True).fill("<b>Grease is dark</b>")
+    page.get_by_role("textbox", name="Comment").fill("<b>Grease is dark</b>")
     page.get_by_role("button", name="Add the comment").click()
     expect(page.locator("#alarm-history")).to_contain_text("<b>Grease is dark</b>")
     page.locator("summary", has_text="Verdict").click()
