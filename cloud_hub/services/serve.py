@@ -198,7 +198,6 @@ class Hub:
     def stop(self) -> None:
         """End `run`, from any thread or signal handler."""
         self._stop.set()
-        self._live.close()  # or the server would wait for streams that never end
         self._server.stop()
 
     def _shut_down(self, threads: list[threading.Thread]) -> None:
