@@ -611,6 +611,7 @@ def test_every_answer_has_the_headers(town: Town, database: Database, tmp_path: 
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
         assert "camera=()" in answer.headers["permissions-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "same-origin"  # without one, forms come with "Origin: null"
         assert "strict-transport-security" not in answer.headers
     safe = Town(database, tmp_path, public_url="https://hub.example")
     assert Browser(safe).get("/login").headers["strict-transport-security"] == "max-age=31536000"

@@ -128,6 +128,18 @@ def test_what_has_no_place_is_a_conflict(database: Database, tmp_path: Path):
     assert site.call("GET", "/rollouts/r1", 200)["rollout"]["status"] == "trying"
 
 
+def test_a_rollout_that_is_sent_twice_is_made_once(database: Database, tmp_path: Path):
+    site = Site(database, tmp_path)
+    body = {k: v for k, v in BODY.items() if k != "name"}
+    first, again = (site.send("POST", "/rollouts", json=body, headers={"idempotency-key": "k1"}) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.content == first.content
+    assert again.headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in first.headers
+    assert len(site.call("GET", "/rollouts", 200)["items"]) == 1
+    assert site.send("POST", "/rollouts", by="bob", json=body, headers={"idempotency-key": "k1"}).status_code == 409
+
+
 def test_sites(database: Database, tmp_path: Path):
     site = Site(database, tmp_path)
     assert site.call("GET", "/gateways/gw-1/site", 200) == {"gateway": "gw-1", "time_zone": None, "labels": {}}

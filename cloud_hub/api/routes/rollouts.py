@@ -10,11 +10,13 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud_hub.accounts.permissions import Permission, Principal
 from cloud_hub.api.context import ContextDep, PagingDep, SessionDep
 from cloud_hub.api.guard import RequestIdDep, needs
+from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.errors import PlanError
 from cloud_hub.rollout.plan import MAX_COHORTS, MAX_LISTED, Plan
@@ -130,15 +132,24 @@ def list_rollouts(
     return queries.list_rollouts(session, paging, status=status)
 
 
-@router.post("/rollouts", responses=_CHANGE, dependencies=_CHANGES, status_code=HTTPStatus.CREATED)
+@router.post(
+    "/rollouts",
+    responses=_CHANGE,
+    dependencies=_CHANGES,
+    status_code=HTTPStatus.CREATED,
+    response_model=queries.RolloutDetail,
+)
 def create_rollout(
-    context: ContextDep, caller: Steerer, request_id: RequestIdDep, body: RolloutBody
-) -> queries.RolloutDetail:
+    context: ContextDep, caller: Steerer, request_id: RequestIdDep, once: OnceDep, body: RolloutBody
+) -> Response:
     """Begin a rollout of a published bundle."""
-    rollout = ask.create(
-        context.database, caller, _plan_of(body), context.now_s(), name=body.name, request_id=request_id
-    )
-    return _detail(context, rollout)
+
+    def make() -> queries.RolloutDetail:
+        plan = _plan_of(body)
+        made = ask.create(context.database, caller, plan, context.now_s(), name=body.name, request_id=request_id)
+        return _detail(context, made)
+
+    return once.answer(make)
 
 
 @router.get("/rollouts/{rollout}", responses=_ONE, dependencies=_READS)
