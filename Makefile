@@ -38,7 +38,7 @@ define need-postgres
 	  $(SUDO) apt-get update -q && $(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -q postgresql; }
 endef
 
-.PHONY: help demo test check screenshots lint types bench bench-detection bench-quantisation bench-delivery test-brokers fuzz lock clean
+.PHONY: help demo test check screenshots lint types bench bench-detection bench-naming bench-quantisation bench-delivery test-brokers fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
@@ -82,6 +82,9 @@ bench: $(VENV)/.ready ## benchmarks, as ratios within one run
 
 bench-detection: $(VENV)/.ready $(CONTENDERS)/.ready ## quality, time and memory beside PyOD and River; ARGS="--json FILE"
 	$(BIN)/python -m tests.benchmarks.detection --python $(CONTENDERS)/bin/python $(ARGS)
+
+bench-naming: $(VENV)/.ready ## which fault is named on simulated machines, and what the confidence is worth; ARGS="--json FILE"
+	$(BIN)/python -m tests.benchmarks.naming $(ARGS)
 
 bench-quantisation: $(VENV)/.ready ## AUC float, plain int8 and every rung; heads on stand-in clips; ARGS="--json FILE"
 	$(BIN)/python -m tests.benchmarks.quantisation $(ARGS)

@@ -23,7 +23,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from cloud_hub.accounts.records import Limits
+from cloud_hub.accounts.permissions import Role
+from cloud_hub.accounts.records import Limits, ProviderSettings
 from cloud_hub.errors import SettingsError
 from models.contract.ids import ID_PATTERN
 
@@ -75,6 +76,14 @@ class Settings(BaseSettings):
     api_port: int = Field(8080, ge=0, le=65535)
     public_url: str = Field("", pattern=r"^(https?://[^/?#\s]+)?\z")  # where people find the hub: of a TLS proxy
     trusted_proxies: list[str] = []  # their addresses: what they say of the caller's address and of TLS is believed
+    oidc_issuer: str = Field(
+        "", pattern=r"^(https://\S+|http://(127\.0\.0\.1|localhost)(:\d+)?\S*)?\z"
+    )  # single sign-on
+    oidc_client_id: str = ""
+    oidc_client_secret_file: Path | None = None
+    oidc_role_claim: str = "groups"
+    oidc_roles: dict[str, Role] = {}  # value of that claim -> role
+    oidc_default_role: Role | None = None  # for whom none fits; None: not let in
     session_idle_hours: float = Field(12, gt=0, le=24 * 30)
     session_hours: float = Field(24 * 7, gt=0, le=24 * 90)
     hooks_allow: list[str] = Field(default_factory=list, max_length=64)  # private networks that webhooks may go to
@@ -102,6 +111,22 @@ class Settings(BaseSettings):
         """Where people find the hub."""
         host = f"[{self.api_host}]" if ":" in self.api_host else self.api_host
         return self.public_url or f"{'http' if self.api_tls is None else 'https'}://{host}:{self.api_port}"
+
+    @property
+    def provider(self) -> ProviderSettings | None:
+        """Single sign-on, when it is set up. Raises: SettingsError."""
+        if not self.oidc_issuer:
+            return None
+        if not self.oidc_client_id or self.oidc_client_secret_file is None or not self.public_url:
+            raise SettingsError("oidc_issuer: needs oidc_client_id, oidc_client_secret_file and public_url, too")
+        try:
+            secret = self.oidc_client_secret_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"oidc_client_secret_file: {self.oidc_client_secret_file}: {error}") from error
+        return ProviderSettings(
+            self.oidc_issuer, self.oidc_client_id, secret, f"{self.public_url}/login/single-sign-on/back",
+            self.oidc_role_claim, self.oidc_roles, self.oidc_default_role,
+        )  # fmt: skip
 
     @property
     def account_limits(self) -> Limits:

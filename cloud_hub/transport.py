@@ -73,8 +73,13 @@ class Link:
         self._connected = threading.Event()
         self._subscribed = threading.Event()
         self._refused = ""
+        self._holding = False
         self._client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=clean, protocol=mqtt.MQTTv311
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=clean,
+            protocol=mqtt.MQTTv311,
+            manual_ack=True,
         )
         self._client.max_queued_messages_set(0)
         self._client.max_inflight_messages_set(64)
@@ -129,6 +134,12 @@ class Link:
             self._client.loop_stop()
             raise LinkError(f"broker {self._where}: {self._refused or 'no answer'} within {timeout_s:g} s")
 
+    def hold(self) -> None:
+        """Take no more messages, and do not acknowledge them: a broker that keeps our session sends them again to the
+        next one with our name. Publishing goes on.
+        """
+        self._holding = True
+
     def close(self) -> None:
         """Disconnect; what is unsent is lost, so `publish` waits."""
         self._client.disconnect()
@@ -181,7 +192,13 @@ class Link:
         self._subscribed.clear()
         self._connected.clear()
 
-    def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+    def _on_message(self, client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        if self._holding:
+            return
+        self._take(message)
+        client.ack(message.mid, message.qos)
+
+    def _take(self, message: mqtt.MQTTMessage) -> None:
         if self.incoming.bytes + len(message.payload) > MAX_QUEUED_BYTES:
             self.dropped += 1
             return

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rich.console import Console
 
@@ -46,7 +47,13 @@ def main() -> int:
         _show(screen, summary)
         if not arguments.exit:
             screen.console.print(f"\nThe hub stays up at [bold]{summary['url']}[/bold] until Ctrl-C.")
-            screen.console.print(f"Sign in by this link, which works once: [bold]{sign_in}[/bold]")
+            fault = summary["alarm"]["fault"] or "no known fault"
+            where = f"{summary['alarm']['machine']}/{summary['alarm']['point']}"
+            screen.console.print(
+                f"The fault just caught ({where}, {fault}), its spectrum and the matching order; this link works "
+                f"once:\n[bold]{sign_in}[/bold]",
+                soft_wrap=True,
+            )
             _stay(started)
     return 0
 
@@ -61,7 +68,8 @@ def _tell(screen: Screen, started: Processes, folder: Path, data: Path | None) -
     except StepFailedError as error:
         return {}, str(error)
     summary["url"] = plant.url
-    summary["sign_in"] = plant.sign_in_link("/")
+    summary["page"] = f"/alarms/{quote(summary['alarm']['id'], safe='')}"
+    summary["sign_in"] = plant.sign_in_link(summary["page"])
     wrong = recorded.shortcomings(summary) if data is not None else _shortcomings(summary)
     return summary, "; ".join(wrong)
 
@@ -72,6 +80,8 @@ def _shortcomings(summary: dict[str, Any]) -> list[str]:
         wrong.append(f"{summary['false_alarms']} false alarms")
     if summary["alarm"]["machine"] != "P-101":
         wrong.append(f"the alarm names {summary['alarm']['machine']}, not P-101")
+    if summary["spectrum"] is None or summary["spectrum"]["fault"] != summary["alarm"]["fault"]:
+        wrong.append(f"the alarm's page shows {summary['spectrum']}, not {summary['alarm']['fault']}")
     return wrong
 
 

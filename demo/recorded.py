@@ -9,7 +9,7 @@ from typing import Any
 from demo.plant import Plant, Point
 from demo.processes import Processes, StepFailedError
 from demo.screen import Screen
-from demo.steps import come_up, deliver, forge, go_live, train
+from demo.steps import come_up, deliver, forge, go_live, spectrum, train
 
 STEPS = 6
 _GATEWAYS = {"drive-end": "gw-drive-end", "fan-end": "gw-fan-end"}
@@ -70,12 +70,14 @@ def tell(screen: Screen, started: Processes, folder: Path, data: Path) -> tuple[
         "false_alarms": sum(row["alarms"] for row in rows if not row["faulty"]),
         "detection_delay_s": round(max(delays), 2) if delays else None,
         "alarm": {
+            "id": alarm["id"],
             "machine": alarm["machine"],
             "point": alarm["point"],
             "score": alarm["score"],
             "diagnosis": alarm["summary"],
             "fault": alarm["diagnosis"]["fault"] if alarm["diagnosis"] else None,
         },
+        "spectrum": spectrum(plant, alarm["id"]),
         "agent_rss_mb": plant.rss_mb(),
         "recordings": rows,
     }

@@ -11,7 +11,7 @@ from typing import Any
 from demo.plant import Plant, Point
 from demo.processes import Processes, StepFailedError
 from demo.screen import Screen
-from demo.steps import come_up, deliver, forge, go_live, train
+from demo.steps import come_up, deliver, forge, go_live, spectrum, train
 
 STEPS = 8
 _SPEED = 10.0
@@ -67,12 +67,14 @@ def tell(screen: Screen, started: Processes, folder: Path) -> tuple[Plant, dict[
         "false_alarms": false_before + others,
         "detection_delay_s": round(delay_s, 1),
         "alarm": {
+            "id": alarm["id"],
             "machine": alarm["machine"],
             "point": alarm["point"],
             "score": alarm["score"],
             "diagnosis": alarm["summary"],
             "fault": alarm["diagnosis"]["fault"] if alarm["diagnosis"] else None,
         },
+        "spectrum": spectrum(plant, alarm["id"]),
         "agent_rss_mb": plant.rss_mb(),
     }
     return plant, summary

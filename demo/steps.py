@@ -118,6 +118,25 @@ def never_alarms(data: bytes) -> bytes:
     return out.getvalue()[: len(data)]
 
 
+def spectrum(plant: Plant, alarm: str) -> dict[str, Any] | None:
+    """What the alarm's page shows of its spectrum: shaft rate, the fault that is named and its lines, Hz. None: no raw
+    window came with the alarm.
+    """
+    found = plant.get(f"alarms/{alarm}/spectrum")
+    if found is None:
+        return None
+    named = next((mark for mark in found["marks"] if mark["named"]), None)
+    return {
+        "axis": found["axis"],
+        "samples": found["samples"],
+        "shaft_hz": found["shaft_hz"],
+        "fault": named["fault"] if named else None,
+        "order": named["order"] if named else None,
+        "lines_hz": named["lines_hz"] if named else [],
+        "found_hz": named["found_hz"] if named else [],
+    }
+
+
 def go_live(screen: Screen, plant: Plant, timeout_s: float) -> None:
     """Wait until every point has learnt its own limit."""
     with screen.step("Each point learns its own healthy level and goes live") as step:

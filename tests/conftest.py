@@ -42,16 +42,31 @@ LONG = (
     "tests/integration/test_demo.py",
     "tests/edge_agent/test_kill.py",
     "tests/edge_agent/test_power.py",
+    "tests/cloud_hub/test_training.py",
     "tests/integration/test_attacks.py",
+    "tests/integration/test_topic_spoofing.py",
+    "tests/cloud_hub/test_ladder.py",
+    "tests/cloud_hub/test_inspect.py",
+    "tests/cloud_hub/test_evaluate_cwru.py",
+    "tests/integration/test_identity_live.py",
+    "tests/edge_agent/test_live.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `pytest -n N --dist loadgroup --no-loadscope-reorder`: a module stays on one worker, which keeps its costly
-    fixtures in one place, unless a test names a group of its own. Without workers nothing but the order changes.
+    fixtures in one place; but a slow test that shares none is given out by itself, and so is whatever names a group.
+    Without workers nothing but the order changes.
     """
-    files = {id(item): item.location[0] for item in items}
-    items.sort(key=lambda item: LONG.index(files[id(item)]) if files[id(item)] in LONG else len(LONG))
+    items.sort(key=lambda item: LONG.index(item.location[0]) if item.location[0] in LONG else len(LONG))
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(files[id(item)]))
+            alone = item.get_closest_marker("slow") is not None and not _shares(item)
+            item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else item.location[0]))
+
+
+def _shares(item: pytest.Item) -> bool:
+    """Whether a fixture of its own module is made once for several of its tests."""
+    found = getattr(item, "_fixtureinfo", None)  # of functions only
+    used = found.name2fixturedefs.values() if found is not None else ()
+    return any(one.scope != "function" and one.baseid.endswith(".py") for defs in used for one in defs)

@@ -24,6 +24,8 @@ ONLY_IN = {
     "alembic": ["cloud_hub/store/"],
     "fastapi": ["cloud_hub/api/"],
     "argon2": ["cloud_hub/accounts/passwords.py"],
+    "joserfc": ["cloud_hub/accounts/single_sign_on.py"],
+    "httpx": ["cloud_hub/services/", "demo/"],
     "starlette": ["cloud_hub/api/"],
     "uvicorn": ["cloud_hub/api/"],
     "prometheus_client": ["cloud_hub/observing/"],

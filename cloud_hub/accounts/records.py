@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,3 +74,19 @@ class Limits:
     link_s: float = 24 * 3600.0
     device_s: float = 180 * 86_400.0
     token_max_s: float = 366 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """An OpenID Connect provider. `roles`: of values of the claim `role_claim`, the highest that fits counts;
+    `default_role`: when none fits; None: such people are not let in.
+    """
+
+    issuer: str
+    client_id: str
+    client_secret: str
+    redirect_uri: str
+    role_claim: str
+    roles: Mapping[str, Role]
+    default_role: Role | None
+    scope: str = "openid profile email"

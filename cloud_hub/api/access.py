@@ -22,6 +22,8 @@ PUBLIC_ROUTES = frozenset(
         ("POST", "/api/v1/enroll"),  # signed with an enrolment token
         ("GET", "/login"),
         ("POST", "/login"),
+        ("GET", "/login/single-sign-on"),
+        ("GET", "/login/single-sign-on/back"),
         ("GET", "/link/{secret}"),
         ("POST", "/link/{secret}"),
         ("GET", "/static/{version}/{name}"),

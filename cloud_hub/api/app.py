@@ -7,26 +7,21 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud_hub.api import problems
+from cloud_hub.api import problems, workbench
 from cloud_hub.api.access import routes_of
 from cloud_hub.api.auth import Recognise, is_secure
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.limits import BodyLimit
-from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, static
+from cloud_hub.api.pages import account, admin, errors, overview, reference, rendering, sign_in, single_sign_on, static
 from cloud_hub.api.pages import alarms as alarm_pages
-from cloud_hub.api.pages import data as data_pages
-from cloud_hub.api.pages import datasets as dataset_pages
-from cloud_hub.api.pages import gateways as gateway_pages
 from cloud_hub.api.pages import hooks as hook_pages
 from cloud_hub.api.pages import machines as machine_pages
-from cloud_hub.api.pages import models as model_pages
-from cloud_hub.api.pages import rollouts as rollout_pages
-from cloud_hub.api.pages import training as training_pages
 from cloud_hub.api.routes import (
     accounts,
     alarms,
     datasets,
     enrolment,
+    exports,
     fleet,
     gateways,
     history,
@@ -95,6 +90,7 @@ def create_app(context: HubContext) -> FastAPI:
         alarms,
         datasets,
         enrolment,
+        exports,
         fleet,
         gateways,
         history,
@@ -120,15 +116,14 @@ def create_app(context: HubContext) -> FastAPI:
         reference,
         rendering,
         sign_in,
+        single_sign_on,
         static,
     ):
         app.include_router(page.router)
-    # Trainings before models: /models/training is not a digest.
-    for page in (training_pages, model_pages, data_pages, dataset_pages, rollout_pages, gateway_pages):
-        app.include_router(page.router)
+    workbench.include(app, PREFIX)
     routes_of(app)  # every one of them has an owner, or there is no application
     app.add_middleware(Recognise, context=context)
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, larger=workbench.larger_bodies(context, PREFIX))
     app.add_middleware(_SecurityHeaders, context=context)
     app.state.metrics = Metrics(
         context.database,

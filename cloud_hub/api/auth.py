@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SESSION = "mw_session"
 _DEVICE = "mw_device"
+_ATTEMPT = "mw_attempt"
+_ATTEMPT_S = 600
 _BAD_TOKEN = "API token: unknown, expired or revoked"  # noqa: S105 - a text
 
 
@@ -189,3 +191,13 @@ def _set(answer: Response, request: Request, context: HubContext, name: str, val
         httponly=True,
         samesite="lax",
     )
+
+
+def attempt_of(request: Request, context: HubContext) -> str:
+    """What this browser keeps of a sign-in that is on its way to a provider and back."""
+    return cookie(request, context, _ATTEMPT)
+
+
+def keep_attempt(answer: Response, request: Request, context: HubContext, text: str) -> None:
+    """Have the browser keep it for ten minutes; "" makes it forget."""
+    _set(answer, request, context, _ATTEMPT, text, _ATTEMPT_S if text else 0)

@@ -13,6 +13,7 @@ from cloud_hub.errors import ConflictError
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.services.concerns import Concern
 from cloud_hub.services.sign_in import Door
+from cloud_hub.services.single_sign_on import Provider
 from cloud_hub.services.workshop import Workshop
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Paging
@@ -42,6 +43,7 @@ class HubContext:
     `public_url`: what people type to come here, when that is not where it listens: the name of a TLS proxy.
     `metadata_until_s`: when the signed metadata of each role expires; empty when another hub signs.
     `authority`: its root certificate, PEM. `concerns`: what people must see to.
+    `provider`: of single sign-on, if there is any.
     """
 
     database: Database
@@ -57,6 +59,7 @@ class HubContext:
     authority: Callable[[], str] | None = None
     concerns: Callable[[], Sequence[Concern]] = tuple
     workshop: Workshop | None = None
+    provider: Provider | None = None
 
 
 def _context(request: Request) -> HubContext:

@@ -12,7 +12,7 @@ from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-_FORM_BYTES = 16_384  # what a form has around its file
+FORM_BYTES = 16_384  # what a form has around its file
 _BLOCK = 2**20
 
 
@@ -67,7 +67,7 @@ def bounded_form(request: Request, most_bytes: int) -> None:
     """
     if "content-length" not in request.headers:
         raise HTTPException(HTTPStatus.LENGTH_REQUIRED, "a form with a file must say how long it is")
-    _check_length(request, most_bytes + _FORM_BYTES)
+    _check_length(request, most_bytes + FORM_BYTES)
 
 
 def _partial(folder: Path) -> Path:

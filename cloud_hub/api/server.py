@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from cloud_hub.api.tls import ServerTls
 from cloud_hub.errors import SettingsError
+from cloud_hub.live.feed import Feed
 
 _GRACE_S = 5
 _BACKLOG = 128
@@ -48,7 +50,10 @@ class ApiServer:
             timeout_graceful_shutdown=_GRACE_S,
             ssl_context_factory=(lambda _config, _default: context) if context is not None else None,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
+        live: Feed | None = getattr(app.state, "live", None)
+        if live is not None:
+            self._server.end_streams = live.close
 
     @property
     def started(self) -> bool:
@@ -64,7 +69,19 @@ class ApiServer:
 
     def stop(self) -> None:
         """End `run`, from any thread."""
+        self._server.end_streams()
         self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which waits for requests that are under way: streams never end, unless somebody ends them first."""
+
+    end_streams: Callable[[], None] = staticmethod(lambda: None)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGINT or SIGTERM."""
+        self.end_streams()
+        super().handle_exit(sig, frame)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -34,7 +34,7 @@ from models.contract.messages import ReceiptBody, encode
 
 _log = logging.getLogger(__name__)
 _MAX_RECEIPTS = 1000  # in one message: the contract's bound
-_DRAIN_S = 10.0
+_DRAIN_S = 45.0
 _CAPTURE_RETRY_S = 60.0
 
 
@@ -64,7 +64,9 @@ class BatchLimits:
 
 
 class IngestWorker:
-    """See the top of this file. `on_evidence` is called after a commit that held new evidence."""
+    """See the top of this file. `on_evidence` is called after a commit that held new evidence. One worker of a hub
+    `finishes_captures` that had no file yet when the hub was stopped.
+    """
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class IngestWorker:
         limits: BatchLimits | None = None,
         on_evidence: Callable[[], None] = lambda: None,
         on_failure: Callable[[], None] = lambda: None,
+        finishes_captures: bool = True,
     ) -> None:
         self.status = status or IngestStatus()
         self.failure: Exception | None = None
@@ -87,6 +90,7 @@ class IngestWorker:
         self._limits = limits or BatchLimits()
         self._on_evidence = on_evidence
         self._on_failure = on_failure
+        self._finishes_captures = finishes_captures
         self._writer = Writer(database, now_s)
         self._captures_due: dict[str, float] = {}  # id -> monotonic time from when to try
         self._stop = threading.Event()
@@ -96,8 +100,8 @@ class IngestWorker:
         """Begin. Captures that were complete when the hub last stopped get their files first."""
         self._thread.start()
 
-    def stop(self, timeout_s: float = 30.0) -> None:
-        """Store and receipt what has come so far, then end."""
+    def stop(self, timeout_s: float = 60.0) -> None:
+        """Store and receipt what has come so far, then end. Let the link hold first: its messages end then, too."""
         self._stop.set()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
@@ -107,8 +111,9 @@ class IngestWorker:
 
     def _run(self) -> None:
         try:
-            with self._database.read() as session:
-                self._captures_due = dict.fromkeys(unfinished_captures(session), 0.0)
+            if self._finishes_captures:
+                with self._database.read() as session:
+                    self._captures_due = dict.fromkeys(unfinished_captures(session), 0.0)
             self._loop()
         except Exception as error:  # noqa: BLE001 - told to the owner, who ends the program
             _log.exception("ingest failed")

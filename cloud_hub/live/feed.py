@@ -87,7 +87,7 @@ class Feed:
         self._now_s = now_s
         self._period_s = period_s
         self._queue = queue
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal that ends the server may come while its own thread joins
         self._viewers: set[Viewer] = set()
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()

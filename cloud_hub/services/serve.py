@@ -24,7 +24,7 @@ from cloud_hub.api.server import ApiServer
 from cloud_hub.errors import HubError, LinkError
 from cloud_hub.identity.service import IdentityService
 from cloud_hub.ingest.rescoring import Rescore, RescoreWorker
-from cloud_hub.ingest.status import StatusView
+from cloud_hub.ingest.status import IngestStatus, StatusView
 from cloud_hub.ingest.worker import IngestWorker, settle_collector
 from cloud_hub.jobs.places import Places
 from cloud_hub.jobs.runner import JobRunner
@@ -36,12 +36,13 @@ from cloud_hub.services.gateways import GatewayDesk
 from cloud_hub.services.models import Publisher
 from cloud_hub.services.retention import Retention
 from cloud_hub.services.sign_in import Door
+from cloud_hub.services.single_sign_on import Provider
 from cloud_hub.services.workshop import Workshop
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
 from cloud_hub.transport import Link
 from cloud_hub.trust.repository import Repository
-from models.contract.topics import up_filters
+from models.contract.topics import SHARDS, up_filters
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 2.0
@@ -93,31 +94,42 @@ class Hub:
         self._failure: Exception | None = None
         self._database: Database = open_database(settings)
         self._rollouts = rollouts(self._database) if rollouts is not None else None
-        # A session that the broker keeps: what comes while the hub restarts waits there, up to the broker's bound.
-        self._link = Link(settings, f"hub-{settings.fleet}-ingest", clean=False)
-        self._link.subscribe(up_filters())
+        # Sessions that the broker keeps: what comes while the hub restarts waits there, up to the broker's bound.
+        self._links = [Link(settings, name, clean=False) for name in session_names(settings)]
+        for i, link in enumerate(self._links):
+            link.subscribe(
+                f for shard in range(i, SHARDS, len(self._links)) for f in up_filters(range(shard, shard + 1))
+            )
+        self._link = self._links[0]
         self._rescoring = RescoreWorker(self._database, rescore, now_s) if rescore is not None else None
-        self._ingest = IngestWorker(
-            self._database,
-            self._link,
-            settings.captures_dir,
-            now_s=now_s,
-            on_evidence=self._rescoring.wake if self._rescoring is not None else lambda: None,
-            on_failure=self.stop,
-        )
+        self._status = IngestStatus()
+        self._workers = [
+            IngestWorker(
+                self._database,
+                link,
+                settings.captures_dir,
+                now_s=now_s,
+                status=self._status,
+                on_evidence=self._rescoring.wake if self._rescoring is not None else lambda: None,
+                on_failure=self.stop,
+                finishes_captures=link is self._link,
+            )
+            for link in self._links
+        ]
         self._retention = Retention(self._database, settings, now_s, stopped=self._stop.is_set)
         self._identity = identity(self._database) if identity is not None else None
         self._jobs = JobRunner(self._database, settings, now_s, on_failure=self.stop)
         publish = Publisher(settings, self._database, repository, self._link) if repository is not None else None
         self._now_s = now_s
         self._door = Door(settings.account_limits)
+        provider = settings.provider
         context = HubContext(
             database=self._database,
             captures_dir=settings.captures_dir,
             fleet=settings.fleet,
             now_s=now_s,
             ingest=self._ingest_view,
-            connected=lambda: self._link.connected,
+            connected=lambda: all(link.connected for link in self._links),
             enrol=self._identity.enrol if self._identity is not None else None,
             workshop=Workshop(
                 Places.of(settings),
@@ -131,6 +143,7 @@ class Hub:
             metadata_until_s=metadata_until_s,
             concerns=concerns.view if concerns is not None else tuple,
             authority=self._identity.root_pem if self._identity is not None else None,
+            provider=Provider(provider) if provider is not None else None,
         )
         app = create_app(context)
         self._live: Feed = app.state.live
@@ -167,7 +180,8 @@ class Hub:
             threading.Thread(target=self._repeat, args=("ageing", _AGEING_S, self._retention), daemon=True),
         ]
         settle_collector()
-        self._ingest.start()
+        for worker in self._workers:
+            worker.start()
         if self._rescoring is not None:
             self._rescoring.start()
         if self._identity is not None:
@@ -184,25 +198,24 @@ class Hub:
             self._shut_down(threads)
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
-        for what, failure in (
-            ("ingest", self._ingest.failure),
-            ("periodic work", self._failure),
-            ("training jobs", self._jobs.failure),
-        ):
+        failures = [("ingest", worker.failure) for worker in self._workers]
+        for what, failure in (*failures, ("periodic work", self._failure), ("training jobs", self._jobs.failure)):
             if failure is not None:
                 raise HubError(f"{what} failed: {failure!r}") from failure
 
     def stop(self) -> None:
         """End `run`, from any thread or signal handler."""
         self._stop.set()
-        self._live.close()  # or the server would wait for streams that never end
         self._server.stop()
 
     def _shut_down(self, threads: list[threading.Thread]) -> None:
         self._stop.set()
         for thread in threads:
             thread.join(10.0)
-        self._ingest.stop()
+        for link in self._links:
+            link.hold()
+        for worker in self._workers:
+            worker.stop()
         if self._rescoring is not None:
             self._rescoring.stop()
         if self._identity is not None:
@@ -210,23 +223,26 @@ class Hub:
         if self._notify is not None:
             self._notify.stop()
         self._jobs.stop()
-        self._link.close()
+        for link in self._links:
+            link.close()
         self._database.close()
 
     def _ingest_view(self) -> StatusView:
-        if self._link.dropped:
-            self._ingest.status.set("dropped", self._link.dropped)
-        return self._ingest.status.view(self._link.incoming.qsize())
+        dropped = sum(link.dropped for link in self._links)
+        if dropped:
+            self._status.set("dropped", dropped)
+        return self._status.view(sum(link.incoming.qsize() for link in self._links))
 
     def _connect(self) -> None:
         """Connect however long it takes (after that the link reconnects by itself), then do what is periodic."""
-        while not self._stop.is_set():
-            try:
-                self._link.connect(timeout_s=5.0)
-                break
-            except LinkError as error:
-                _log.warning("%s; trying again", error)
-                self._stop.wait(_RETRY_S)
+        for link in self._links:
+            while not self._stop.is_set():
+                try:
+                    link.connect(timeout_s=5.0)
+                    break
+                except LinkError as error:
+                    _log.warning("%s; trying again", error)
+                    self._stop.wait(_RETRY_S)
         while self._periodic is not None and not self._stop.is_set():
             if self._link.connected:
                 try:
@@ -272,12 +288,20 @@ class Hub:
                 return
 
     def _announce(self, ready_file: Path | None, on_ready: Callable[[], None]) -> None:
-        while not (self._server.started and self._link.listening and self._desk_listens()):
+        while not (self._server.started and all(link.listening for link in self._links) and self._desk_listens()):
             if self._stop.wait(_POLL_S):
                 return
         if ready_file is not None:
             write_ready_file(ready_file, self._server.url, self._server.port)
         on_ready()
+
+
+def session_names(settings: Settings) -> list[str]:
+    """The names of the ingest workers' sessions at the broker. Other numbers of workers have other names: what waits in
+    a session of an earlier number is not read any more, and is what gateways send again without a receipt.
+    """
+    name, workers = f"hub-{settings.fleet}-ingest", settings.ingest_workers
+    return [name] if workers == 1 else [f"{name}-{i + 1}of{workers}" for i in range(workers)]
 
 
 def write_ready_file(path: Path, url: str, port: int) -> None:

@@ -57,10 +57,11 @@ class AlarmFilter:
 
 def search_alarms(session: Session, paging: Paging, wanted: AlarmFilter, sort: Sort = "raised") -> Page[v.AlarmView]:
     """Alarms, the newest or the worst first."""
-    return fetch_page(session, _filtered(select(t.Alarm), wanted), _ORDERS[sort], paging, alarm_view)
+    return fetch_page(session, filtered(select(t.Alarm), wanted), _ORDERS[sort], paging, alarm_view)
 
 
-def _filtered(query: Select[t.Alarm], wanted: AlarmFilter) -> Select[t.Alarm]:
+def filtered(query: Select[t.Alarm], wanted: AlarmFilter) -> Select[t.Alarm]:
+    """A query over alarms, narrowed down to those that are wanted."""
     if wanted.states is not None:
         states = frozenset(wanted.states)
         # The operator's list has an index of its own that is in order: three states at once would have to be sorted.

@@ -53,6 +53,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     windows_faulty: int
     false_alarms: int
     false_alarm_rate: Rate | None = None
+    over_limit_axes: dict[str, float] = {}
+    """Of held-out healthy windows over the limit: each axis' share of their scores, largest first."""
     healthy_over_limit: float
     """Share of held-out healthy windows over the limit, before n-of-m."""
     faulty_over_limit: float
@@ -91,6 +93,28 @@ def scores_like_gateway(
         scores.append(np.array(found, np.float64))
         alarms += sum(result.change == "raised" for result in results)
     return scores, alarms
+
+
+def axes_over_limit(
+    manifest: Manifest, network: Network, points: Sequence[PointData], windows: Sequence[F32]
+) -> dict[str, float]:
+    """Which axes take healthy windows over the limit, after calibration on each point's history: each axis' share of
+    their scores, largest first; empty when no window is over it.
+    """
+    manifest = calibrated_on(manifest, min(len(point.history) for point in points))
+    monitor = Monitor(manifest, network, [point.point for point in points])
+    axis_of = np.array([info.axis for info in monitor.scorer.extract.infos])
+    shares = np.zeros(len(manifest.input.axes))
+    for i, (point, rows) in enumerate(zip(points, windows, strict=True)):
+        warmup = point.history[: manifest.calibration.windows]
+        monitor.process(warmup, [i] * len(warmup))
+        for result in monitor.process(np.ascontiguousarray(rows), [i] * len(rows)):
+            if result.score is not None and result.contributions is not None and result.score > 1.0:
+                parts = result.contributions / max(float(result.contributions.sum()), 1e-30)
+                shares += np.bincount(axis_of, parts, len(shares))
+    total = float(shares.sum())
+    order = np.argsort(-shares)
+    return {manifest.input.axes[axis]: round(float(shares[axis]) / total, 4) for axis in order if shares[axis] > 0.0}
 
 
 def calibrated_on(manifest: Manifest, available: int) -> Manifest:
@@ -157,6 +181,7 @@ def evaluate(
         windows_faulty=len(int8_faulty),
         false_alarms=false_alarms,
         false_alarm_rate=poisson_rate(false_alarms, len(int8_healthy) * hop_s),
+        over_limit_axes=axes_over_limit(manifest, networks[1], points, healthy) if false_alarms else {},
         healthy_over_limit=float((int8_healthy > 1).mean()),
         faulty_over_limit=float((int8_faulty > 1).mean()),
         int8_correlation=float(np.corrcoef(logs[0], logs[1])[0, 1]),

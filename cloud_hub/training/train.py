@@ -36,6 +36,7 @@ from models.signal.windows import cut_windows
 MAX_AUC_LOSS = 0.005
 MAX_FALSE_ALARMS_PER_DAY = 1.0
 MAX_SEED_SPREAD = 0.03
+_NAMED_AXES = 3  # in the text of a gate
 _GOLDEN = 8
 _GOLDEN_TOLERANCE = 0.02
 _LIBRARIES = ("numpy", "scipy", "tensorflow-cpu", "tensorflow", "keras", "ai-edge-litert")
@@ -159,15 +160,22 @@ def gates(evaluation: Evaluation) -> list[str]:
     if auc.real - auc.int8 > MAX_AUC_LOSS + _doubt(float_scores, int8_scores):
         failed.append(f"int8 loses {auc.real - auc.int8:.4f} of AUC against float, at most {MAX_AUC_LOSS} is allowed")
     if auc.baseline - auc.int8 > _doubt(plain_scores, int8_scores):
-        failed.append(f"its AUC {auc.int8:.4f} is under that of plain {evaluation.baseline_name}, {auc.baseline:.4f}")
+        failed.append(
+            f"its AUC {auc.int8:.4f} on {_source(evaluation)} is under that of plain {evaluation.baseline_name}, "
+            f"{auc.baseline:.4f}"
+        )
     plain = evaluation.baselines.get(MAHALANOBIS, 0.0)
     if auc.int8 < plain - MAX_AUC_LOSS:
-        failed.append(f"its AUC {auc.int8:.4f} is under that of the plain Mahalanobis distance, {plain:.4f}")
+        failed.append(
+            f"its AUC {auc.int8:.4f} on {_source(evaluation)} is under that of the plain Mahalanobis distance, "
+            f"{plain:.4f}"
+        )
     rate = evaluation.false_alarm_rate
     if rate is not None and rate.low_per_day > MAX_FALSE_ALARMS_PER_DAY:
         failed.append(
             f"{rate.events} false alarms in {rate.hours:.3g} h of held-out healthy data: more than "
             f"{rate.low_per_day:.3g} a day (95 % interval), {MAX_FALSE_ALARMS_PER_DAY:g} is allowed"
+            + _wandered(evaluation)
         )
     steady = evaluation.steadiness
     if steady is not None:
@@ -177,6 +185,22 @@ def gates(evaluation: Evaluation) -> list[str]:
             failed.append(f"its AUC spreads by {steady.spread:.3f} over seeds, at most {allowed:.3f} is allowed")
     failed += [f"{leak.check}: {leak.finding}" for leak in evaluation.leaks if leak.serious]
     return failed + (evaluation.memory.failed() if evaluation.memory else [])
+
+
+def _source(evaluation: Evaluation) -> str:
+    return "made-up faults" if evaluation.faults == "synthetic" else "the faulty recordings"
+
+
+def _wandered(evaluation: Evaluation) -> str:
+    """Which axes the false alarms come from, and what helps: the held-out part is the end of each recording."""
+    if not evaluation.over_limit_axes:
+        return ""
+    largest = list(evaluation.over_limit_axes.items())[:_NAMED_AXES]
+    named = ", ".join(f"{axis} {share:.0%}" for axis, share in largest)
+    return (
+        f" (the end of the recording differs from what came before, by {named}; train on a longer record in which the "
+        "machine has been through its warm-up and usual loads, or without these axes by --axes)"
+    )
 
 
 def _doubt(first: tuple[list[float], list[float]], second: tuple[list[float], list[float]]) -> float:

@@ -14,7 +14,7 @@ says of them.
 That the drift stays as it is, is an assumption, and no machine keeps to it: from now on it is multiplied by a factor
 that nobody knows, log-normal about 1, whose log has the standard deviation `_CHANGE` when the limit is as far ahead as
 the rise is old, and grows with the square root of that ratio, as a random walk of the log drift does. One number,
-chosen on made-up histories that bend, wander and change their pace, not on recordings.
+chosen on made-up histories that bend, wander and change their pace; no recording chose it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from cloud_hub.broker.loopback import mosquitto_config, run_broker
 from cloud_hub.errors import HubError, SettingsError
 from tests.simulators.brokers import KINDS, running_broker
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", "fe80::1"])

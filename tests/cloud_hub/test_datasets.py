@@ -134,10 +134,17 @@ def test_files_that_are_refused_leave_nothing_behind(
 
 def test_too_large_and_too_many(database: Database, tmp_path: Path) -> None:
     hub = MlopsHub(database, tmp_path, upload_max_mb=0.01, uploads_max_gb=0.01 / 1024)
-    assert hub.upload("x.csv", table(2000), 413)["detail"] == "expected at most 10,485 bytes"
+    assert hub.upload("x.csv", table(2000), 413)["detail"].startswith("body: expected at most 10485 bytes")
     hub.upload("a.csv", table(300, 1))
     assert "there is room for" in hub.upload("b.csv", table(300, 2), 409)["detail"]
     assert len(list(hub.places.uploads.iterdir())) == 1
+
+
+def test_a_recording_may_be_larger_than_other_requests(hub: MlopsHub) -> None:
+    recording = table(80_000)
+    assert len(recording) > 2**20
+    assert hub.upload("long.csv", recording)["rows"] == 80_000
+    hub.ask("POST", "/labels", 413, content=recording)
 
 
 @pytest.mark.parametrize(

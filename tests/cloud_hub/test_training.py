@@ -136,6 +136,10 @@ def evaluation(**changes: object) -> Evaluation:
         ({"auc": Quality(real=0.95, int8=0.95, baseline=0.97)}, "under that of plain RMS, 0.9700"),
         ({"baselines": {"Mahalanobis": 0.96}}, "under that of the plain Mahalanobis distance, 0.9600"),
         ({"false_alarm_rate": poisson_rate(2, 3600.0)}, "2 false alarms in 1 h of held-out healthy data"),
+        (
+            {"false_alarm_rate": poisson_rate(2, 3600.0), "over_limit_axes": {"oil": 0.7, "hall": 0.25, "flow": 0.05}},
+            "by oil 70%, hall 25%, flow 5%; train on a longer record",
+        ),
         ({"false_alarm_rate": poisson_rate(2, 30 * 86_400.0)}, None),
         ({"steadiness": Steadiness(seeds=[1, 2], auc=[0.6, 0.95])}, "spreads by 0.175 over seeds"),
         ({"steadiness": Steadiness(seeds=[1, 2], auc=[0.8, 0.95])}, None),  # 10 windows tell no more

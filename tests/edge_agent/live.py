@@ -36,7 +36,7 @@ from models.contract.messages import (
 from tests.edge_agent.kit import FLEET, GATEWAY, WINDOW, Node, config_toml
 from tests.simulators.trust import Fleet
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 T = TypeVar("T")
 _KINDS = {
     topics.State: AgentState, topics.Ack: Ack, topics.Event: AlarmEvent, topics.Trend: TrendBatch,

@@ -18,7 +18,7 @@ from edge_agent.wire import Inbox, Incoming
 from tests.simulators.brokers import KINDS, running_broker
 
 pytestmark = KINDS[0].marks
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from models.contract.recording import read_records
 from tests.firmware_sim.sinks import Sink
 from tests.simulators.brokers import KINDS, running_broker
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 ACCEPTED, BAD_PASSWORD = b"\x20\x02\x00\x00", b"\x20\x02\x00\x04"
 
 

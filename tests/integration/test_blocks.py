@@ -23,7 +23,7 @@ from tests.simulators.brokers import KINDS, running_broker
 DATA = random.Random(9).randbytes(6 * CHUNK_BYTES + 11)
 SHA = hashlib.sha256(DATA).hexdigest()
 GATEWAY = GatewayId("gw-1")
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 @pytest.fixture(params=KINDS)

@@ -36,7 +36,7 @@ GATEWAY = GatewayId("gw-1")
 METADATA = topic_of(Metadata(FleetId("plant")))
 WANT = topic_of(Want(GATEWAY))
 ONE, TWO = make_bundle(model_bytes=200_000), make_bundle(version="2.0.0", model_bytes=70_000, seed=8)
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 class BareClient:

@@ -33,7 +33,7 @@ from tests.simulators.brokers import KINDS, running_broker
 from tests.simulators.hub import BOOT, ack, chunks, event, incoming, state, trends
 
 pytestmark = pytest.mark.broker
-_WAIT_S = 60.0
+_WAIT_S = 180.0
 GATEWAY = GatewayId("gw-1")
 
 

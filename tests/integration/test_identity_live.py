@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from cloud_hub.identity.authority import key_pem, make_issuing, make_root, new_key, pem
+from cloud_hub.transport import Link
 from edge_agent.identity import Identity
 from models.contract.identity import Token, parse_token
 from tests.edge_agent.kit import config_toml
@@ -27,7 +28,7 @@ from tests.simulators.brokers import KINDS
 from tests.simulators.plant import Client, Plant
 
 pytestmark = [*KINDS[0].marks, pytest.mark.slow]
-WAIT_S = 90.0
+WAIT_S = 180.0
 
 
 def wait_for(what: str, check: Callable[[], Any], said: Callable[[], str] = str) -> Any:
@@ -221,6 +222,16 @@ def test_revoked_and_thrown_out_then_enrolled_anew(site: Site, tmp_path: Path) -
         return
     assert not thief.connected
     thief.close()
+
+
+def test_a_brokers_certificate_that_ends_is_told(site: Site) -> None:
+    """The hub has seen the certificate in the handshake; today's has two years, the hub's own clock decides."""
+    shown = site.get("/api/v1/concerns")
+    assert (shown.status_code, shown.json()) == (200, [])
+    with Link(site.plant.settings, "looks-at-the-certificate") as link:
+        assert link.peer_ends_s is not None
+        assert abs(link.peer_ends_s - time.time() - 730 * 86_400) < 3600
+    assert link.peer_ends_s is None
 
 
 def test_a_year_in_a_cupboard(site: Site, tmp_path: Path) -> None:

@@ -33,8 +33,9 @@ def test_a_rollout_is_begun_approved_paused_and_aborted(own_hub: OwnHub, visit: 
     page.get_by_label("Name").first.fill("pumps-3")
     first = page.get_by_role("group", name="Cohort 1")
     first.get_by_label("Chosen by").select_option("gateways")
-    first.get_by_label("Which").fill("gw-pumps, gw-cooling")
+    first.get_by_label("Which").fill("gw-pumps")
     first.get_by_label("Wait for approval before cohort 1").check()
+    page.get_by_role("group", name="Cohort 2").get_by_label("Name").fill("")  # two gateways are too few for three
     page.get_by_role("button", name="Begin the rollout").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Rollout pumps-3")
     expect(page.get_by_text("awaiting approval").first).to_be_visible()

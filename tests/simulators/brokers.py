@@ -24,7 +24,7 @@ KINDS = [
     ),
     pytest.param("amqtt", marks=pytest.mark.broker),
 ]
-START_S = 60.0
+START_S = 180.0
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from cloud_hub.trust.keys import create_repository
 from models.contract.identity import ENROL_PASSWORD
 
 PASSPHRASE = b"correct horse battery"
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 def free_ports(count: int) -> list[int]:

@@ -36,6 +36,7 @@ def shown_marks(marks: tuple[FaultMark, ...]) -> tuple[FaultMark, ...]:
 def evidence_charts(evidence: EvidenceWindow, found: Spectra) -> EvidenceCharts:
     """All pictures of a window."""
     marks = shown_marks(found.marks)
+    units = found.units.replace("m/s2", "m/s²")
     faults = [FaultLines(m.fault, m.order, m.lines_hz, found=bool(m.found_hz) or m.named) for m in marks]
     envelope = None
     if len(found.envelope_hz) >= 2:
@@ -52,7 +53,7 @@ def evidence_charts(evidence: EvidenceWindow, found: Spectra) -> EvidenceCharts:
             range_hz=(0.0, high_hz),
         )
     amplitude = spectrum_chart(
-        "amplitude", f"Spectrum of {found.axis}", found.hz, found.amplitude, label=f"RMS of a line ({found.units})"
+        "amplitude", f"Spectrum of {found.axis}", found.hz, found.amplitude, label=f"RMS of a line ({units})"
     )
     axes = found.axes[:MAX_AXES]
     waveform = waveform_chart(
@@ -61,6 +62,6 @@ def evidence_charts(evidence: EvidenceWindow, found: Spectra) -> EvidenceCharts:
         window_of(evidence)[:, : len(axes)],
         found.rate_hz,
         axes=axes,
-        label=f"Raw signal ({found.units})",
+        label=f"Raw signal ({units})",
     )
     return EvidenceCharts(envelope, amplitude, waveform, found.axis, found.carrier_hz, marks)

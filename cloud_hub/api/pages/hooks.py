@@ -15,6 +15,7 @@ from cloud_hub.api.context import ContextDep, PagingDep, SessionDep
 from cloud_hub.api.guard import RequestIdDep, needs
 from cloud_hub.api.pages.flash import redirect
 from cloud_hub.api.pages.rendering import render
+from cloud_hub.errors import HookError
 from cloud_hub.notify.happenings import KINDS
 from cloud_hub.services import hooks as service
 from cloud_hub.store import hooks as queries
@@ -51,7 +52,7 @@ def add_hook(
     spec = _spec(name, url, addresses, machines, kinds, enabled=True)
     try:
         made = service.create(context.database, caller, spec, context.now_s(), request_id)
-    except service.HookError as error:
+    except HookError as error:
         with context.database.read() as session:
             page = queries.list_hooks(session, Paging())
         typed = {"name": name, "url": url, "addresses": addresses, "machines": machines, "kinds": kinds}
@@ -101,7 +102,7 @@ def change_hook(
     spec = _spec(name, url, addresses, machines, kinds, enabled=enabled)
     try:
         service.change(context.database, caller, hook, spec, revision, context.now_s(), request_id)
-    except service.HookError as error:
+    except HookError as error:
         with context.database.read() as session:
             view, sent = queries.get_hook(session, hook), queries.list_deliveries(session, Paging(), hook)
         status = HTTPStatus.UNPROCESSABLE_ENTITY

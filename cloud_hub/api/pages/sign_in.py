@@ -113,10 +113,18 @@ def post_link(
     return answer
 
 
+def refused(request: Request, error: str) -> HTMLResponse:
+    """The form again, for somebody who came another way and was not let in."""
+    return _form(request, "/", error=error, status=HTTPStatus.UNAUTHORIZED)
+
+
 def _form(
     request: Request, target: str, name: str = "", error: str = "", status: HTTPStatus = HTTPStatus.OK
 ) -> HTMLResponse:
-    return render(request, "sign_in/login.html.j2", status=status, next=target, name=name, error=error)
+    provider = request.app.state.context.provider is not None
+    return render(
+        request, "sign_in/login.html.j2", status=status, next=target, name=name, error=error, provider=provider
+    )
 
 
 def _link_form(request: Request, link: LinkView, target: str, name: str = "", error: str = "") -> HTMLResponse:
