@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
@@ -30,8 +31,9 @@ STATUS_S = 5.0
 _NUMBER = re.compile(r"\d+")
 
 
+@cache
 def agent_version() -> str:
-    """The installed release."""
+    """The installed release. Looked up once: that parses the metadata of the package, dearer than a state message."""
     try:
         return version("millwright")
     except PackageNotFoundError:

@@ -12,14 +12,12 @@ holds only as long as the root names the same keys for the timestamp.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from edge_agent import storage
+from edge_agent.trust_files import locked, raise_floor, raise_signed_floor, read_floor, signed_floor, write_atomic
 from edge_agent.trust_messages import (
     MAX_QUESTION_BYTES,
     MAX_TEXT_CHARS,
@@ -76,17 +75,8 @@ _ROOTS = "root_history"
 _ROOT_NAME = re.compile(r"[1-9][0-9]{0,8}\.root\.json")
 _MAX_ROOTS = 1024
 _MAX_DELEGATIONS = 2
-FLOOR_STEP_S = 3600  # the floor is written this often at most, to spare the flash
 SIGNED_TIME = "signed_s"
-_SIGNED_TIME = "signed_time.json"
 _KEPT = ("timestamp.json", "snapshot.json", "targets.json")
-
-
-class _SignedTime(msgspec.Struct, frozen=True):
-    """When the newest timestamp was signed, and the key ids that the root named for timestamps then."""
-
-    signed_s: float
-    keyids: list[str]
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
@@ -148,13 +138,16 @@ class Trust:
     def __init__(self, question: Question, scratch: Path) -> None:
         self._folder = Path(question.folder)
         self._scratch = scratch
-        self.now_s = max(question.now_s, _read_floor(self._folder), _signed_floor(self._folder))
+        keyids = _timestamp_keys(self._folder)
+        self.now_s = max(question.now_s, read_floor(self._folder), signed_floor(self._folder, keyids))
         self._updater = self._refresh(question.metadata)
         self.targets = Metadata[Targets].from_file(str(scratch / "targets.json")).signed
         timestamp = Metadata[Timestamp].from_file(str(scratch / "timestamp.json")).signed
         self.valid_until_s = timestamp.expires.timestamp()
-        self.now_s = max(self.now_s, _keep_signed_floor(self._folder, timestamp))
-        _write_floor(self._folder, self.now_s)
+        said_s = _signed_s(timestamp)
+        if said_s is not None:
+            self.now_s = max(self.now_s, raise_signed_floor(self._folder, said_s, _timestamp_keys(self._folder)))
+        raise_floor(self._folder, self.now_s)
 
     def target(self, path: str) -> TargetFile | None:
         """What the repository says about a target, None when it does not know it."""
@@ -193,7 +186,28 @@ class Trust:
             to = self._folder / "metadata" / path.relative_to(self._scratch)
             data = path.read_bytes()
             if not to.exists() or to.read_bytes() != data:
-                _write_atomic(to, data)
+                write_atomic(to, data)
+
+
+def _newest_root(folder: Path) -> Path:
+    roots = [p for p in (folder / "metadata" / _ROOTS).glob("*") if _ROOT_NAME.fullmatch(p.name)]
+    return max(roots, key=lambda p: int(p.name.split(".", maxsplit=1)[0]), default=folder / "root.json")
+
+
+def _timestamp_keys(folder: Path) -> list[str]:
+    """The keys that the newest root we have names for timestamps; none when there is no such root."""
+    try:
+        return sorted(Metadata[Root].from_file(str(_newest_root(folder))).signed.roles[Timestamp.type].keyids)
+    except (exceptions.StorageError, exceptions.RepositoryError):
+        return []
+
+
+def _signed_s(timestamp: Timestamp) -> float | None:
+    """When the timestamp, verified by now, says that it was signed. It never says later than it expires."""
+    said = timestamp.unrecognized_fields.get(SIGNED_TIME)
+    if not isinstance(said, int) or isinstance(said, bool) or not 0 <= said < timestamp.expires.timestamp():
+        return None
+    return float(said)
 
 
 def _check_chain(files: dict[str, bytes], root: bytes, kept: Path) -> None:
@@ -333,97 +347,12 @@ def install(target: TargetFile, part: Path, destination: Path) -> None:
     storage.move_durably(part, destination)
 
 
-# ------------------------------------------------------------------------------------------------------- files
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Two workers on one folder would mix their metadata."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _read_floor(folder: Path) -> float:
-    path = folder / "time_floor"
-    try:
-        return float(int(path.read_text(encoding="ascii")))
-    except FileNotFoundError:
-        return 0.0
-    except ValueError as error:
-        # Whoever can write this file could as well write a zero, so starting anew gives nothing away.
-        sys.stderr.write(f"{path}: expected whole seconds, starting from 0: {error}\n")
-        return 0.0
-
-
-def _signed_floor(folder: Path) -> float:
-    """When the hub signed what we kept, unless the root has taken that key out of use since."""
-    try:
-        known = msgspec.json.decode((folder / _SIGNED_TIME).read_bytes(), type=_SignedTime)
-    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
-        return 0.0
-    return known.signed_s if known.keyids == _timestamp_keys(_newest_root(folder)) else 0.0
-
-
-def _newest_root(folder: Path) -> Path:
-    roots = [p for p in (folder / "metadata" / _ROOTS).glob("*") if _ROOT_NAME.fullmatch(p.name)]
-    return max(roots, key=lambda p: int(p.name.split(".", maxsplit=1)[0]), default=folder / "root.json")
-
-
-def _timestamp_keys(root: Path) -> list[str]:
-    try:
-        return sorted(Metadata[Root].from_file(str(root)).signed.roles[Timestamp.type].keyids)
-    except (exceptions.StorageError, exceptions.RepositoryError):
-        return []
-
-
-def _keep_signed_floor(folder: Path, timestamp: Timestamp) -> float:
-    """Note when the timestamp, verified by now, says that it was signed. It never says later than it expires."""
-    said = timestamp.unrecognized_fields.get(SIGNED_TIME)
-    if not isinstance(said, int) or isinstance(said, bool) or not 0 <= said < timestamp.expires.timestamp():
-        return 0.0
-    before = _signed_floor(folder)
-    if said > before:
-        known = _SignedTime(signed_s=float(said), keyids=_timestamp_keys(_newest_root(folder)))
-        _write_atomic(folder / _SIGNED_TIME, msgspec.json.encode(known))
-    return max(before, float(said))
-
-
-def _write_floor(folder: Path, now_s: float) -> None:
-    if now_s >= _read_floor(folder) + FLOOR_STEP_S:
-        _write_atomic(folder / "time_floor", str(int(now_s)).encode())
-
-
-def _write_atomic(path: Path, data: bytes) -> None:
-    """One fixed temporary name per file: we hold the lock, and a power cut leaves at most one behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 # -------------------------------------------------------------------------------------------------------- main
 
 
 def answer(question: AnyQuestion) -> Answer:
     """The answer to a question; files change only as the module says. Raises: OSError, RuntimeError."""
-    with _locked(Path(question.folder)), tempfile.TemporaryDirectory() as scratch:
+    with locked(Path(question.folder)), tempfile.TemporaryDirectory() as scratch:
         try:
             return _answer(question, Trust(question, Path(scratch)))
         except Refused as refused:

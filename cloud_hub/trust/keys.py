@@ -28,7 +28,8 @@ from cloud_hub.errors import KeysError
 from cloud_hub.settings import Settings
 from cloud_hub.trust.documents import DIRECTOR, Expiry, expires_at, role_file
 from cloud_hub.trust.files import PRIVATE, locked, write_atomic
-from cloud_hub.trust.repository import ONLINE_ROLES, Repository, Signers
+from cloud_hub.trust.repository import ONLINE_ROLES, Repository
+from cloud_hub.trust.signers import Signers
 
 MAX_ROOT_KEYS = 16
 PASSPHRASE_ENV = "MILLWRIGHT_KEY_PASSPHRASE"  # noqa: S105 - a name

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -50,6 +49,7 @@ from cloud_hub.trust.documents import (
     target_of,
 )
 from cloud_hub.trust.files import locked, write_atomic
+from cloud_hub.trust.signers import Signers
 from models.bundle.manifest import Manifest
 from models.bundle.metadata import encode_metadata
 from models.contract.messages import (
@@ -74,26 +74,6 @@ SIGNED_TIME = "signed_s"
 MAX_ROOTS = 64
 # What only people can renew is worth a warning in the last quarter of its life, and not earlier than these days.
 _CONCERN, _CONCERN_DAYS = 0.25, 60.0
-
-
-class Signers(ABC):
-    """Where signatures come from: files for now, a token or another machine for whoever needs it."""
-
-    @abstractmethod
-    def __getitem__(self, role: str) -> CryptoSigner:
-        """The signer of a role. Raises: KeysError."""
-
-    @abstractmethod
-    def staged(self, role: str) -> CryptoSigner | None:
-        """The signer that is to replace it, once the root (or, for the director, targets) names its key."""
-
-    @abstractmethod
-    def promote(self, role: str) -> None:
-        """Let the staged signer take the place of the other for good."""
-
-    @abstractmethod
-    def online(self, role: str) -> bool:
-        """Whether this machine can sign for the role."""
 
 
 class Repository:

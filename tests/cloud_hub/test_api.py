@@ -401,6 +401,12 @@ def test_openapi_describes_every_answer(hub: Hub) -> None:
     assert alarm["properties"]["status"]["enum"] == ["raised", "cleared"]
 
 
+def test_the_authority_is_shown_and_a_hub_without_one_says_so(hub: Hub) -> None:
+    answer = hub.api.get("/api/v1/enroll/authority")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "this hub has no certificate authority")
+    assert hub.get("/api/v1/concerns") == []
+
+
 # ------------------------------------------------------------------------------------------------ enrolment
 
 

@@ -11,7 +11,7 @@ import edge_agent
 FOLDER = Path(edge_agent.__file__).parent
 # What is not delivery, and is durable in its own way: SQLite, the trust worker's own atomic files, its scratch folder;
 # and the command line that a test suite of TUF drives, which no running agent loads.
-APART = {"storage.py", "outbox.py", "trust.py", "trust_worker.py", "runtime.py", "conformance.py"}
+APART = {"storage.py", "outbox.py", "trust.py", "trust_worker.py", "trust_files.py", "runtime.py", "conformance.py"}
 CHANGING = {
     "write_bytes", "write_text", "unlink", "rename", "touch", "mkdir", "rmdir", "symlink_to", "hardlink_to", "truncate",
     "fsync", "copyfile", "copy2", "rmtree", "mkstemp", "makedirs", "renames", "fdopen", "chmod",

@@ -167,7 +167,7 @@ def test_power_cut_while_keeping(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, 
     fleet.add(TWO)
     new = fleet.repository.metadata_bundle()
     written: list[str] = []
-    real = trust_worker._write_atomic
+    real = trust_worker.write_atomic
 
     def failing(path: Path, data: bytes) -> None:
         if len(written) == fails_at:
@@ -176,7 +176,7 @@ def test_power_cut_while_keeping(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, 
         real(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trust_worker, "_write_atomic", failing)
+        patch.setattr(trust_worker, "write_atomic", failing)
         with pytest.raises(OSError, match="power cut"):
             ask(fleet, new)
     assert written == ["timestamp.json", "snapshot.json", "targets.json"][:fails_at]

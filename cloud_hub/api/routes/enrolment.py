@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from cloud_hub.api.context import ContextDep
@@ -14,6 +14,7 @@ from cloud_hub.api.problems import MEDIA_TYPE, Problem, problem_responses
 from models.contract.identity import MAX_REQUEST_BYTES
 
 router = APIRouter(tags=["identity"])
+_PEM = "application/x-pem-file"
 
 
 class Refusal(Problem):
@@ -22,12 +23,19 @@ class Refusal(Problem):
     reply: str
 
 
-@router.get("/enroll/authority", response_class=PlainTextResponse, responses=problem_responses(HTTPStatus.NOT_FOUND))
-def get_authority(context: ContextDep) -> PlainTextResponse:
+@router.get(
+    "/enroll/authority",
+    response_class=Response,
+    responses={
+        **problem_responses(HTTPStatus.NOT_FOUND),
+        int(HTTPStatus.OK): {"content": {_PEM: {"schema": {"type": "string"}}}},
+    },
+)
+def get_authority(context: ContextDep) -> Response:
     """The root certificate, PEM. It is public; a gateway believes it when its SHA-256 is the one in its token."""
     if context.authority is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, "this hub has no certificate authority")
-    return PlainTextResponse(context.authority(), media_type="application/x-pem-file")
+    return Response(context.authority(), media_type=_PEM)
 
 
 @router.post(
