@@ -44,10 +44,16 @@ def load_clips(path: Path, *, labels: bool) -> Clips:
         raise DataError(f"{path}, X: expected numbers (clips, frames, mels), got {x.dtype} {x.shape}")
     if x.shape[1] < FRAMES_IN_WINDOW:
         raise DataError(f"{path}, X: a window has {FRAMES_IN_WINDOW} frames, the clips have {x.shape[1]}")
-    clips = x.astype(np.float32)
-    bad = ~np.isfinite(clips).all(axis=(1, 2))
-    if bad.any():
-        raise DataError(f"{path}, X: {int(bad.sum())} clips hold values that are no numbers, first clip {bad.argmax()}")
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and is refused with the rest
+        clips = x.astype(np.float32, copy=False)
+    # One clip at a time: a mask over all of them would take a quarter of their own size.
+    bad = np.flatnonzero([not np.isfinite(clip).all() for clip in clips])
+    if len(bad):
+        which = ", ".join(map(str, bad[:5].tolist())) + (", ..." if len(bad) > 5 else "")
+        raise DataError(
+            f"{path}, X: expected finite numbers, {len(bad)} of {len(clips)} clips hold NaN, infinity or values beyond "
+            f"float32: clips {which}"
+        )
     y = _labels(path, arrays, len(clips)) if labels else None
     return Clips(clips, y, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 
@@ -58,9 +64,22 @@ def read_arrays(path: Path) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np
         raise DataError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files if name in {"X", "y"}}
+            return {name: _array(path, name, archive) for name in archive.files if name in {"X", "y"}}
     except (ValueError, OSError, zipfile.BadZipFile, EOFError, AttributeError) as error:
         raise DataError(f"{path}: not an npz file that can be read: {error}") from error
+
+
+def _array(path: Path, name: str, archive: np.lib.npyio.NpzFile) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+    try:
+        array: np.ndarray[tuple[int, ...], np.dtype[np.generic]] = archive[name]
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise
+        raise DataError(
+            f"{path}, {name}: expected one array of numbers, got an array of objects, as clips of different lengths "
+            "make it: cut them to one length, or store each length in a file of its own"
+        ) from error
+    return array
 
 
 def _labels(path: Path, arrays: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]], clips: int) -> Ints:

@@ -26,7 +26,7 @@ from models.signal.trend import MIN_SCORES, Outlook, outlook
 COVERAGE = 0.8
 LASTING = 5  # scores, from the one that crosses on, whose median must stay over the limit
 _ASKS = 12
-_MADE_SEED = 20_000
+_MADE_SEED = 30_000
 _HEALTHY_CYCLES = 50
 _CYCLE_S = 3600.0
 

@@ -183,7 +183,8 @@ def match_orders(
         for fault, (standing, _, _) in best.items()
     }
     for fault in _sidebands_of_inner_race({fault: e.order for fault, (_, _, e) in best.items()}):
-        if best["BPFI"][0] > _SEEN:
+        # Near a whole multiple of shaft rate the inner race cannot stand out, but its lines are deep all the same.
+        if best["BPFI"][0] > _SEEN or best["BPFI"][2].depth > best[fault][2].depth:
             odds[fault] = min(odds[fault], odds["BPFI"])
     # The cage line is part of the evidence for the elements: where their own lines stand out as well, the two do not
     # speak against each other.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloud_hub.data.clips import Clips, holds_clips, pool_clips
+from cloud_hub.data.clips import Clips, holds_clips, load_clips, pool_clips
 from cloud_hub.errors import DataError
 from cloud_hub.evaluate.clips import clip_features, fit_clip_baselines, log_mel_block
 from cloud_hub.evaluate.metrics import partial_auc
@@ -161,3 +161,38 @@ def test_machines_with_spreads_of_their_own_are_told_apart() -> None:
     near = [float(np.square(off @ root).mean()) for root in (of_low, of_high)]
     assert near[1] > 2 * near[0]
     assert high.mean() - low.mean() == pytest.approx(8.0, abs=0.5)
+
+
+def ragged() -> np.ndarray:
+    out = np.empty(2, object)
+    out[0], out[1] = clips(1, 0)[0], clips(1, 0)[0, :50]
+    return out
+
+
+def spoiled(value: float) -> np.ndarray:
+    x = clips(9, 0).astype(np.float64)
+    x[2:9, 3, 5] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (spoiled(np.nan), r"7 of 9 clips hold NaN, infinity or values beyond float32: clips 2, 3, 4, 5, 6, \.\.\."),
+        (spoiled(-np.inf), "7 of 9 clips hold NaN, infinity or values beyond float32"),
+        (spoiled(1e300), "7 of 9 clips hold NaN, infinity or values beyond float32"),
+        (ragged(), "X: expected one array of numbers, got an array of objects, as clips of different lengths make it"),
+        (clips(2, 0) + 1j, r"expected numbers \(clips, frames, mels\), got complex"),
+    ],
+)
+def test_clips_that_cannot_be_used_are_refused_in_words(tmp_path: Path, x: np.ndarray, text: str) -> None:
+    np.savez(tmp_path / "x.npz", X=x)
+    with pytest.raises(DataError, match=text):
+        load_clips(tmp_path / "x.npz", labels=False)
+
+
+def test_double_precision_reads_as_single(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", X=clips(3, 0).astype(np.float64))
+    read = load_clips(tmp_path / "x.npz", labels=False).x
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, clips(3, 0))

@@ -6,7 +6,7 @@ import pytest
 from models.bundle.manifest import InputSpec
 from models.errors import SignalError
 from models.signal.bearing import bearing_orders
-from models.signal.diagnose import PointFacts, match_orders
+from models.signal.diagnose import PointFacts, match_orders, plain_match
 from models.signal.orders import gumbel_tail, odds_against_chance, order_evidence
 
 RATE_HZ, SHAFT_HZ = 10_000.0, 29.95
@@ -78,3 +78,26 @@ def test_orders_of_the_two_bearings_of_the_cwru_rig() -> None:
     assert [fan[k] for k in ORDERS] == pytest.approx([4.947, 3.053, 3.987, 0.382], rel=2e-3)
     with pytest.raises(SignalError, match=r"expected 3 balls or more.*got 2 balls"):
         bearing_orders(2, 1.0, 2.0)
+
+
+def test_a_sideband_of_the_inner_race_is_not_taken_for_another_fault() -> None:
+    """Two turns of the shaft apart, by geometry: an inner-race fault has deep lines at the outer race's order, too."""
+    near = {"BPFO": 3.978, "BPFI": 6.022, "BSF": 4.69, "FTF": 0.398}
+    rng = np.random.default_rng(3)
+    n = int(5 * RATE_HZ)
+    times = np.cumsum(1 + 0.01 * rng.standard_normal(int(5 * near["BPFI"] * SHAFT_HZ))) / (near["BPFI"] * SHAFT_HZ)
+    blows = np.zeros(n)
+    zone = 0.1 + 0.9 * np.maximum(0.0, np.cos(2 * np.pi * SHAFT_HZ * times)) ** 1.5
+    at = (times * RATE_HZ).astype(int)
+    blows[at[at < n]] = 6.0 * zone[at < n]
+    ring = np.exp(-np.arange(60) / RATE_HZ * 800) * np.sin(2 * np.pi * 3100 * np.arange(60) / RATE_HZ)
+    x = (rng.standard_normal(n) + np.convolve(blows, 4 * ring)[:n]).astype(np.float32)[:, None]
+    named = plain_match(match_orders(x, SOURCE, PointFacts(SHAFT_HZ, near)))
+    assert named is None or named.fault == "BPFI"
+    assert max(order_evidence(x[:, 0], RATE_HZ, SHAFT_HZ, near), key=lambda e: e.z).fault == "BPFO"  # by lines alone
+
+
+def test_a_cage_line_alone_names_no_element() -> None:
+    facts = PointFacts(SHAFT_HZ, ORDERS)
+    named = [plain_match(match_orders(struck("FTF", seed, 9.0)[:, None], SOURCE, facts)) for seed in range(6)]
+    assert all(match is None or match.fault == "FTF" for match in named)
