@@ -6,11 +6,13 @@ import pytest
 
 from tests.pages.conftest import Open
 from tests.pages.harness import DESKTOP, PHONE
+from tests.simulators.plant_data import sha
 
 # Every page that needs no more than the plant. Add yours.
 PATHS = [
     "/", "/api", "/gallery", "/models", "/models/training", "/models/training/new", "/data", "/data/captures",
-    "/data/labels", "/data/uploads", "/data/sets/new", "/rollouts", "/rollouts/new", "/gateways", "/gateways/gw-pumps",
+    "/data/labels", "/data/uploads", "/data/sets/new", "/rollouts", "/rollouts/new", "/rollouts/pumps-3", "/gateways", "/gateways/gw-pumps",
+    f"/models/{sha('pump-vibration', 3)}",
 ]  # fmt: skip
 
 
