@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -160,10 +161,13 @@ def test_how_a_training_ends(hub: MlopsHub, seed: int, state: str, reason: str) 
 
 
 def test_jobs_wait_for_their_turn_and_are_cancelled(hub: MlopsHub) -> None:
-    first, second = start(hub, seed=99), start(hub, seed=4)
+    first = start(hub, seed=99)
     running = runner(hub, SCRIPT)
     running.start()
     until(lambda: job(hub, first)["share"] == 0.25)
+    second = start(hub, seed=4)
+    running.wake()
+    time.sleep(1.5)  # it could have begun by now
     assert job(hub, second)["state"] == "queued"
     with hub.database.read() as session:
         ((_, process),) = store.begun_by(session, running.name)

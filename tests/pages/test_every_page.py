@@ -6,6 +6,7 @@ import pytest
 
 from tests.pages.conftest import Open
 from tests.pages.harness import DESKTOP, PHONE
+from tests.simulators.plant_data import sha
 
 # Every page that needs no more than the plant. Add yours.
 PATHS = [
@@ -33,6 +34,8 @@ PATHS = [
     "/gateways",
     "/gateways/gw-pumps",
     "/admin/hooks",
+    "/rollouts/pumps-3",
+    f"/models/{sha('pump-vibration', 3)}",
 ]
 
 

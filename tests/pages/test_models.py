@@ -133,7 +133,7 @@ def test_from_a_file_to_a_published_model(bench: Bench, visit: Open, size: tuple
     page.get_by_role("link", name="pump-vibration 1.0").click()
 
     expect(page.get_by_text("candidate").first).to_be_visible()
-    expect(page.locator("#evaluation figure.half")).to_have_count(3)
+    expect(page.locator("#evaluation .grid > .half")).to_have_count(3)
     expect(page.get_by_role("link", name="press, version 1")).to_be_visible()
     page.locator("summary", has_text="Publish").click()
     page.get_by_label("Publish pump-vibration 1.0").check()

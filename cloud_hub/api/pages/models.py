@@ -95,21 +95,21 @@ def show_model(
     )
 
 
-def charts_of(evaluation: dict[str, Any]) -> list[tuple[str, Svg]]:
-    """The plots of an evaluation, each with its title: those for which the bundle carries scores."""
-    charts: list[tuple[str, Svg]] = []
+def charts_of(evaluation: dict[str, Any]) -> list[Svg]:
+    """The plots of an evaluation: those for which the bundle carries scores."""
+    charts: list[Svg] = []
     shipped = scores_of(evaluation, "scores")
     if shipped.both:
         title = "Scores of the network as shipped"
-        charts.append((title, score_split("scores-int8", title, shipped.healthy, shipped.faulty)))
+        charts.append(score_split("scores-int8", title, shipped.healthy, shipped.faulty))
     plain = scores_of(evaluation, "baseline")
     if plain.both:
         title = f"The same windows by plain {evaluation.get('baseline_name', 'baseline')}"
-        charts.append((title, score_split("scores-baseline", title, plain.healthy, plain.faulty)))
+        charts.append(score_split("scores-baseline", title, plain.healthy, plain.faulty))
     curves = rocs_of(evaluation)
     if curves:
         title = "Found over false alarms"
-        charts.append((title, roc_chart("roc", title, [(c.name, c.false, c.hits, c.auc) for c in curves])))
+        charts.append(roc_chart("roc", title, [(c.name, c.false, c.hits, c.auc) for c in curves]))
     return charts
 
 
