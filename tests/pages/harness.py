@@ -120,8 +120,9 @@ class Window:
             self.problems.append(f"console {message.type}: {message.text}")
 
     def _failed(self, request: Asked) -> None:
-        # Whoever leaves a page leaves its stream: that is how streams end.
-        if not (request.url.partition("?")[0].endswith("/api/v1/stream") and request.failure == "net::ERR_ABORTED"):
+        # Whoever leaves a page leaves its stream, and what its script was about to fetch anew.
+        left = request.failure == "net::ERR_ABORTED" and request.resource_type in {"eventsource", "fetch"}
+        if not left:
             self.problems.append(f"request failed: {request.url} {request.failure}")
 
     def _response(self, response: Response) -> None:
