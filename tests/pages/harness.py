@@ -124,9 +124,10 @@ class Window:
             self.problems.append(f"console {message.type}: {message.text}")
 
     def _failed(self, request: PageRequest) -> None:
-        if request.resource_type == "eventsource" and request.failure == "net::ERR_ABORTED":
-            return  # a stream ends by being left
-        self.problems.append(f"request failed: {request.url} {request.failure}")
+        # Whoever leaves a page leaves its stream, and what its script was about to fetch anew.
+        left = request.failure == "net::ERR_ABORTED" and request.resource_type in {"eventsource", "fetch"}
+        if not left:
+            self.problems.append(f"request failed: {request.url} {request.failure}")
 
     def _response(self, response: Response) -> None:
         if response.status >= 400 and not self._is_allowed(response.url):

@@ -20,7 +20,7 @@ ALARM = "/alarms/gw-pumps.a-103"
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_an_alarm_from_the_list_to_the_shelf(visit: Open, own_hub: MakeHub, size: tuple[int, int]) -> None:
+def test_an_alarm_from_the_list_to_the_shelf(own_hub: MakeHub, visit: Open, size: tuple[int, int]) -> None:
     hub, url = own_hub()
     page = visit("/alarms", size, url=url, role="operator").page
     expect(page.locator("#alarm-list")).to_contain_text("P-103")
@@ -39,12 +39,12 @@ def test_an_alarm_from_the_list_to_the_shelf(visit: Open, own_hub: MakeHub, size
     page.get_by_role("button", name="Add the comment").click()
     expect(page.locator("#alarm-history")).to_contain_text("<b>Grease is dark</b>")
     page.locator("summary", has_text="Verdict").click()
-    page.get_by_label("It was").select_option("true")
+    page.get_by_label("It was", exact=True).select_option("true")
     page.get_by_role("button", name="Give the verdict").click()
     expect(page.locator("#alarm-now")).to_contain_text("true alarm: BPFO, operator@plant")
     page.locator("summary", has_text="Shelve").click()
     page.get_by_label("For", exact=True).select_option("14400")
-    page.get_by_label("Reason").fill("bearing is ordered")
+    page.get_by_label("Reason", exact=True).fill("bearing is ordered")
     page.get_by_role("button", name="Shelve it").click()
     expect(page.locator("#alarm-now")).to_contain_text("shelved")
     expect(page.locator("#alarm-history")).to_contain_text("bearing is ordered")
@@ -54,7 +54,7 @@ def test_an_alarm_from_the_list_to_the_shelf(visit: Open, own_hub: MakeHub, size
         assert len(session.scalars(select(t.AuditEntry).where(t.AuditEntry.who == "operator@plant")).all()) == 4
 
 
-def test_a_new_alarm_appears_by_itself(visit: Open, own_hub: MakeHub) -> None:
+def test_a_new_alarm_appears_by_itself(own_hub: MakeHub, visit: Open) -> None:
     hub, url = own_hub(plant=False)
     page = visit("/alarms", url=url).page
     expect(page.locator("#alarm-list")).to_contain_text("No alarm is open.")
@@ -69,7 +69,7 @@ def test_a_new_alarm_appears_by_itself(visit: Open, own_hub: MakeHub) -> None:
     expect(page.locator("#alarm-counts")).to_contain_text("1")
 
 
-def test_several_at_once_and_somebody_who_was_faster(visit: Open, own_hub: MakeHub) -> None:
+def test_several_at_once_and_somebody_who_was_faster(own_hub: MakeHub, visit: Open) -> None:
     _, url = own_hub()
     page = visit("/alarms", url=url, role="operator").page
     boxes = page.locator("#alarm-list input[type=checkbox]")
@@ -85,7 +85,7 @@ def test_several_at_once_and_somebody_who_was_faster(visit: Open, own_hub: MakeH
     expect(said).to_contain_text("revision 1 was expected, it has 2 by now")
 
 
-def test_without_scripts_and_without_the_right_to_act(visit: Open, own_hub: MakeHub) -> None:
+def test_without_scripts_and_without_the_right_to_act(own_hub: MakeHub, visit: Open) -> None:
     _, url = own_hub()
     page = visit(ALARM, url=url, role="operator", scripts=False).page
     page.get_by_role("button", name="Acknowledge").click()
@@ -95,13 +95,13 @@ def test_without_scripts_and_without_the_right_to_act(visit: Open, own_hub: Make
     expect(watching.locator("#evidence")).to_contain_text("Raw windows are shown to operators and engineers.")
 
 
-def test_a_machine_out_of_service_and_back(visit: Open, own_hub: MakeHub) -> None:
+def test_a_machine_out_of_service_and_back(own_hub: MakeHub, visit: Open) -> None:
     _, url = own_hub()
     page = visit("/machines/P-103", url=url, role="operator").page
     expect(page.locator("#trend figure")).to_have_count(1)
     expect(page.locator("#trend")).to_contain_text("Score (1 = the limit)")
     page.locator("summary", has_text="Take out of service").click()
-    page.get_by_label("Reason").fill("overhaul")
+    page.get_by_label("Reason", exact=True).fill("overhaul")
     page.get_by_role("button", name="Take out of service").click()
     expect(page.get_by_text("P-103 is out of service: overhaul (operator@plant)")).to_be_visible()
     expect(page.locator("#machine-alarms")).to_contain_text("out of service")
