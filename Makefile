@@ -38,7 +38,7 @@ define need-postgres
 	  $(SUDO) apt-get update -q && $(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -q postgresql; }
 endef
 
-.PHONY: help demo test check screenshots lint types bench bench-detection bench-naming bench-quantisation bench-delivery test-brokers fuzz lock clean
+.PHONY: help demo test check screenshots lint types bench bench-detection bench-naming bench-quantisation bench-delivery bench-hub test-brokers fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
@@ -104,6 +104,11 @@ bench-delivery: $(VENV)/.ready ## bytes, time and memory of delivery beside its 
 	@$(call need,dbus-daemon,dbus-daemon)
 	$(BIN)/python -m tests.benchmarks.delivery $(ARGS)
 	$(BIN)/python -m tests.benchmarks.rollout_fleet
+
+bench-hub: $(VENV)/.ready ## events stored per second, the pages' queries behind a large fleet; ARGS="--json FILE"
+	@$(call need,mosquitto,mosquitto)
+	@$(need-postgres)
+	$(BIN)/python -m tests.benchmarks.hub $(ARGS)
 
 lock: $(VENV)/.ready ## resolve all dependencies anew into requirements/
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra hub --extra sim --extra dev --python-version 3.11 \

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 MAX_QUEUED = 20_000
 MAX_QUEUED_BYTES = 256 * 2**20
 _WAIT_S = 30.0
+_READ_AHEAD_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Link:
         self._subscribed = threading.Event()
         self._refused = ""
         self._holding = False
-        self._client = mqtt.Client(
+        self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             clean_session=clean,
@@ -206,6 +207,38 @@ class Link:
             self.incoming.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
         except queue.Full:
             self.dropped += 1
+
+
+class ReadAhead:
+    """A socket that is read 64 KB at a time. paho asks for the one byte of a packet's type, then for each byte of its
+    length: three system calls and more for every message, which is what receiving mostly costs.
+    """
+
+    def __init__(self, sock: Any) -> None:  # noqa: ANN401 - a socket, with TLS or without
+        self._sock = sock
+        self._ahead = memoryview(b"")
+
+    def recv(self, size: int) -> bytes:
+        """As a socket's: up to `size` bytes, none at the end. Raises: OSError (ssl.SSLWantReadError is one)."""
+        if not self._ahead:
+            self._ahead = memoryview(self._sock.recv(_READ_AHEAD_BYTES))
+        data, self._ahead = self._ahead[:size], self._ahead[size:]
+        return bytes(data)
+
+    def pending(self) -> int:
+        """Bytes that `recv` has without waiting, although the system sees none; paho asks before it waits."""
+        inner = getattr(self._sock, "pending", None)
+        return len(self._ahead) + (inner() if inner is not None else 0)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a socket has
+        return getattr(self._sock, name)
+
+
+class _Client(mqtt.Client):
+    """paho's client with `ReadAhead`. A release of paho without this method would only be slower."""
+
+    def _create_socket(self) -> Any:  # noqa: ANN401 - paho's type is private
+        return ReadAhead(super()._create_socket())
 
 
 def _tls(ca: Path, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
