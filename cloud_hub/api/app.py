@@ -19,22 +19,16 @@ from cloud_hub.api.pages import machines as machine_pages
 from cloud_hub.api.routes import (
     accounts,
     alarms,
-    datasets,
     enrolment,
     exports,
     fleet,
-    gateways,
     history,
     hooks,
-    jobs,
-    labels,
     machines,
     metrics,
-    models,
     rollouts,
     stream,
     system,
-    uploads,
 )
 from cloud_hub.live.feed import Feed
 from cloud_hub.observing.metrics import Metrics
@@ -88,21 +82,15 @@ def create_app(context: HubContext) -> FastAPI:
     for routes in (
         accounts,
         alarms,
-        datasets,
         enrolment,
         exports,
         fleet,
-        gateways,
         history,
         hooks,
-        jobs,
-        labels,
         machines,
-        models,
         rollouts,
         stream,
         system,
-        uploads,
     ):
         app.include_router(routes.router, prefix=PREFIX)
     app.include_router(metrics.router)

@@ -49,7 +49,7 @@ def get_ingest_status(context: ContextDep) -> StatusView:
     return context.ingest()
 
 
-@router.get("/concerns")
+@router.get("/concerns", dependencies=[Depends(needs(Permission.FLEET_READ))])
 def get_concerns(context: ContextDep) -> list[Concern]:
     """What expires before long and only people can renew, with what to do; wants that expire among them."""
     return list(context.concerns())
