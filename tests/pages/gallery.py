@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from cloud_hub import charts
-from cloud_hub.api.guard import principal_of
+from cloud_hub.accounts.permissions import Permission
+from cloud_hub.api.guard import needs, principal_of
 from cloud_hub.api.pages.flash import redirect
 from cloud_hub.api.pages.rendering import TEMPLATES, render
 from models.signal.envelope import envelope_spectrum
@@ -54,15 +55,18 @@ _TEMPLATE = """
 """
 
 
+_SEEN = [Depends(needs(Permission.FLEET_READ))]
+
+
 def add_gallery(app: FastAPI) -> None:
     """Put it at /gallery; its form says what came."""
     TEMPLATES.from_string(_TEMPLATE)  # a mistake in it is an error here
 
-    @app.get("/gallery", response_class=HTMLResponse, include_in_schema=False)
+    @app.get("/gallery", response_class=HTMLResponse, include_in_schema=False, dependencies=_SEEN)
     def gallery(request: Request) -> HTMLResponse:
         return render(request, TEMPLATES.from_string(_TEMPLATE), figures=figures(), spark=spark())
 
-    @app.post("/gallery", include_in_schema=False)
+    @app.post("/gallery", include_in_schema=False, dependencies=_SEEN)
     async def save(request: Request) -> RedirectResponse:
         form = await request.form()
         caller = principal_of(request)
