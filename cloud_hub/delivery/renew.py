@@ -70,7 +70,8 @@ class WantKeeper:
         self._renew = renew
         self._now_s = now_s
         self._next_s = 0.0
-        self._unsent: dict[str, WantRecord] | None = None  # None: not known, whoever ran before us was perhaps killed
+        self._unsent: dict[str, WantRecord] = {}
+        self._first = True  # whoever ran before us was perhaps killed with something unsent
 
     def __call__(self, link: Publisher) -> int:
         """Issue anew what is due.
@@ -82,18 +83,18 @@ class WantKeeper:
         if now_s < self._next_s and not self._unsent:
             return 0
         busy = self._store.gateways_in_rollouts()
-        first, self._unsent = self._unsent is None, self._unsent or {}
         renewed, expiring = 0, []
         for wants in self._store.standing_wants():
             due = [one for one in wants if self._due(one, now_s) and one.gateway not in busy]
             renewed += self._issue(due, now_s)
-            if first:
+            if self._first:
                 known = {one.gateway for one in due} | busy
                 self._unsent |= {
                     one.gateway: one for one in wants if one.gateway not in known and one.expires_s > now_s
                 }
             expiring += [w for w in wants if w not in due and _expires_soon(w, now_s)]
             self._send(link)
+        self._first = False
         self.concerns = _concerns(expiring, busy, renew=self._renew)
         self._next_s = now_s + PERIOD_S
         if renewed:
@@ -105,7 +106,6 @@ class WantKeeper:
 
     def _issue(self, due: Sequence[WantRecord], now_s: float) -> int:
         """Number them, remember them, keep them for sending. A want that somebody else has just replaced is let be."""
-        assert self._unsent is not None  # noqa: S101 - set by the caller
         issued = 0
         for start in range(0, len(due), _BATCH):
             made = [one for one in (self._anew(want, now_s) for want in due[start : start + _BATCH]) if one is not None]
@@ -127,7 +127,6 @@ class WantKeeper:
             return None
 
     def _send(self, link: Publisher) -> None:
-        assert self._unsent is not None  # noqa: S101 - set by the caller
         while self._unsent:
             some = list(self._unsent.values())[:_BATCH]
             messages = []

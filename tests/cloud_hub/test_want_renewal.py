@@ -10,6 +10,7 @@ from cloud_hub.delivery.registry import Shadow, WantRecord
 from cloud_hub.delivery.renew import DAY_S, PERIOD_S, WantKeeper
 from cloud_hub.delivery.want import record_of
 from cloud_hub.errors import LinkError
+from cloud_hub.store import registry
 from cloud_hub.store.database import Database
 from cloud_hub.store.registry import SqlRegistry
 from models.contract import topics
@@ -137,6 +138,17 @@ def test_a_link_that_breaks_loses_nothing(hub: Hub) -> None:
     assert len(hub.broker.retained) == 200
     for i in range(200):
         assert hub.retained(f"gw-{i:03}") == hub.store.current_want(f"gw-{i:03}")
+
+
+def test_a_link_that_breaks_in_the_first_turn_does_not_end_that_turn(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_BATCH", 20)
+    hub.store.add_wants([hub.made(f"gw-{i:03}") for i in range(100)])
+    hub.broker.fail_after = 30
+    with pytest.raises(LinkError):
+        hub.look()
+    hub.broker.fail_after = None
+    assert hub.look() == 0
+    assert len(hub.broker.retained) == 100
 
 
 def test_a_hub_that_was_killed_between_numbering_and_sending_sends_it_when_it_is_back(hub: Hub) -> None:
