@@ -26,6 +26,7 @@ def overview(request: Request, session: SessionDep, context: ContextDep) -> HTML
         "overview/page.html.j2",
         connected=context.connected(),
         ingest=context.ingest(),
+        concerns=context.concerns(),
         health=overview_queries.health_map(session),
         gateways=overview_queries.gateway_counts(session),
         open_alarms=history_queries.list_alarms(session, _ALARMS, status="raised"),
