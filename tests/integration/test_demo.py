@@ -43,6 +43,11 @@ def test_on_simulated_machines_without_anything_installed(tmp_path: Path) -> Non
     assert isinstance(alarm, dict)
     assert (alarm["machine"], alarm["point"], alarm["fault"]) == ("P-101", "drive-end", "BPFO")
     assert alarm["score"] > 1
+    assert summary["page"] == f"/alarms/{alarm['id']}"
+    spectrum = summary["spectrum"]  # what that page shows
+    assert isinstance(spectrum, dict)
+    assert spectrum["fault"] == "BPFO"
+    assert len(spectrum["found_hz"]) >= 1
     assert "broker amqtt on" in (tmp_path / "said").read_text()
 
 
