@@ -45,8 +45,11 @@ def get_machine(
     machine: str,
     point: Annotated[str | None, Query(max_length=64)] = None,
     days: Annotated[int, Query(ge=1, le=366)] = 7,
+    outlook: bool = False,
 ) -> HTMLResponse:
-    """One machine; the trend is that of the point chosen, or of the worst one."""
+    """One machine; the trend is that of the point chosen, or of the worst one. `outlook`: half a second of computing,
+    so only when somebody asks.
+    """
     detail = fleet_queries.get_machine(session, machine)
     now_s = context.now_s()
     chosen = point or _worst(detail.points)
@@ -61,7 +64,7 @@ def get_machine(
         days=days,
         trend=trend,
         chart=_chart(trend, f"{machine} / {chosen}", alarms.items, chosen, now_s, days) if trend is not None else None,
-        outlook=history_queries.get_outlook(session, machine, chosen) if chosen else None,
+        outlook=history_queries.get_outlook(session, machine, chosen) if chosen and outlook else None,
         alarms=alarms,
         silenced=alarm_queries.list_suppressions(session, _SHOWN, now_s, machine=machine),
     )
