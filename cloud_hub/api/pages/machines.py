@@ -39,6 +39,7 @@ def list_machines(request: Request, session: SessionDep, paging: PagingDep) -> H
 
 @router.get("/machines/{machine}", response_class=HTMLResponse, dependencies=_READS)
 def get_machine(
+    *,
     request: Request,
     session: SessionDep,
     context: ContextDep,
