@@ -20,6 +20,7 @@ PATHS = [
     "/alarms/gw-mill.a-gb2",
     "/machines",
     "/machines/P-103",
+    "/machines/P-103?outlook=true",
     "/machines/FAN-05",
     "/models",
     "/models/training",

@@ -39,14 +39,18 @@ def list_machines(request: Request, session: SessionDep, paging: PagingDep) -> H
 
 @router.get("/machines/{machine}", response_class=HTMLResponse, dependencies=_READS)
 def get_machine(
+    *,
     request: Request,
     session: SessionDep,
     context: ContextDep,
     machine: str,
     point: Annotated[str | None, Query(max_length=64)] = None,
     days: Annotated[int, Query(ge=1, le=366)] = 7,
+    outlook: bool = False,
 ) -> HTMLResponse:
-    """One machine; the trend is that of the point chosen, or of the worst one."""
+    """One machine; the trend is that of the point chosen, or of the worst one. `outlook`: half a second of computing,
+    so only when somebody asks.
+    """
     detail = fleet_queries.get_machine(session, machine)
     now_s = context.now_s()
     chosen = point or _worst(detail.points)
@@ -61,7 +65,7 @@ def get_machine(
         days=days,
         trend=trend,
         chart=_chart(trend, f"{machine} / {chosen}", alarms.items, chosen, now_s, days) if trend is not None else None,
-        outlook=history_queries.get_outlook(session, machine, chosen) if chosen else None,
+        outlook=history_queries.get_outlook(session, machine, chosen) if chosen and outlook else None,
         alarms=alarms,
         silenced=alarm_queries.list_suppressions(session, _SHOWN, now_s, machine=machine),
     )
