@@ -25,26 +25,25 @@ _SMALL_WIDTH = 820
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A page. `small`: it is shown in the README, at desk width or at phone width."""
+    """A page. `small`: the widths at which the README shows it."""
 
     name: str
     path: str
-    small: str = ""
+    small: tuple[str, ...] = ()
 
 
 # Every page that is worth a look. Add yours.
 SHOTS = [
-    Shot("overview", "/", small="desktop"),
-    Shot("overview-phone", "/", small="phone"),
+    Shot("overview", "/", small=("desktop", "phone")),
     Shot("alarms", "/alarms"),
-    Shot("alarm", "/alarms/gw-pumps.a-103", small="desktop"),
+    Shot("alarm", "/alarms/gw-pumps.a-103", small=("desktop",)),
     Shot("alarm-load", "/alarms/floods"),
     Shot("machines", "/machines"),
-    Shot("machine", "/machines/P-103", small="desktop"),
+    Shot("machine", "/machines/P-103", small=("desktop",)),
     Shot("models", "/models"),
     Shot("training", "/models/training/new"),
     Shot("rollouts", "/rollouts"),
-    Shot("rollout", "/rollouts/pumps-3", small="desktop"),
+    Shot("rollout", "/rollouts/pumps-3", small=("desktop",)),
     Shot("new-rollout", "/rollouts/new"),
     Shot("data", "/data"),
     Shot("captures", "/data/captures"),
@@ -74,8 +73,9 @@ def take(folder: Path, docs: Path | None) -> list[Path]:
                         one.open(shot.path)
                         made.append(folder / f"{shot.name}-{width}-{scheme}.png")
                         one.page.screenshot(path=made[-1], full_page=True)
-                        if docs is not None and shot.small == width and scheme == "light":
-                            made.append(small(one.page.screenshot(), docs / f"{shot.name}.webp"))
+                        if docs is not None and width in shot.small and scheme == "light":
+                            name = shot.name if width == "desktop" else f"{shot.name}-{width}"
+                            made.append(small(one.page.screenshot(), docs / f"{name}.webp"))
                         one.check()
                         one.page.context.close()
         browser.close()

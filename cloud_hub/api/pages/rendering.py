@@ -78,6 +78,7 @@ TEMPLATES = Environment(
     loader=PackageLoader("cloud_hub.api"),
     autoescape=True,
     undefined=StrictUndefined,
+    auto_reload=False,  # a template of the next release has no business in a process of this one
     trim_blocks=True,
     lstrip_blocks=True,
 )
