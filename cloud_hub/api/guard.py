@@ -14,6 +14,7 @@ from fastapi import Depends, HTTPException, Request
 from cloud_hub.accounts.permissions import Permission, Principal
 from cloud_hub.accounts.records import SessionView
 from cloud_hub.accounts.secrets import csrf_matches
+from cloud_hub.api.strict_query import check_query
 
 CSRF_HEADER = "x-csrf-token"
 CSRF_FIELD = "csrf_token"
@@ -54,12 +55,15 @@ def needs(permission: Permission) -> Guard:
     X-CSRF-Token, or the form's field `csrf_token`.
 
     Raises: HTTPException: 401 nobody is recognised, 403 they may not, or the CSRF token is missing or wrong.
+            RequestValidationError: the API's query is not understood, see `strict_query`.
     """
 
     async def checked(request: Request) -> Principal:
         found = await _recognised(request)
         if not found.may(permission):
             raise HTTPException(HTTPStatus.FORBIDDEN, f"{found.name} may not do this: {permission.value} is needed")
+        if request.url.path.startswith("/api/"):  # after the guard: nobody learns parameters of what they may not ask
+            check_query(request)
         return found
 
     checked.access = permission.value  # type: ignore[attr-defined]  # read by `access`

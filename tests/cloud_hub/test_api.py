@@ -420,3 +420,15 @@ def test_enrolment_says_no_in_problems(hub: Hub) -> None:
     assert refused.json()["type"] == "urn:millwright:problem:enrol-token-used"
     assert refused.json()["reply"] == '{"signed": 1}'
     assert api.request("POST", "/api/v1/enroll").status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ({"statuss": "x"}, "query.statuss: expected "),
+        ({"machin": "P-101"}, "did you mean machine?"),
+        ({"machine": ["P-101", "P-102"]}, "query.machine: expected it once, got it 2 times"),
+    ],
+)
+def test_a_query_that_is_not_understood_is_refused(hub: Hub, query: dict[str, Any], text: str) -> None:
+    assert text in hub.problem("/api/v1/trends", 422, **query).detail
