@@ -49,7 +49,12 @@ def test_every_option_in_the_readme_exists() -> None:
         if words[0].startswith("-"):
             verb = []
         text = help_of(
-            program, *verb[: 2 if verb[:1] in (["evaluate"], ["keys"], ["identity"], ["rollout"], ["broker"]) else 1]
+            program,
+            *verb[
+                : 2
+                if verb[:1] in (["evaluate"], ["keys"], ["identity"], ["rollout"], ["broker"], ["token"], ["user"])
+                else 1
+            ],
         )
         for option in re.findall(r"(?<!\S)--[a-z-]+", rest):
             assert option in text, f"README: {program} {rest}: no {option}"
