@@ -188,8 +188,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _mark_problems(responses: dict[str, Any]) -> None:
-    """FastAPI writes every model down as application/json."""
+    """FastAPI writes every model down under the type of the answer that is well, text/plain for one."""
     for status, response in responses.items():
         content = response.get("content", {})
-        if int(status) >= _ERROR_STATUS_FROM and "application/json" in content:
-            content[MEDIA_TYPE] = content.pop("application/json")
+        for kind in ("application/json", "text/plain"):
+            if int(status) >= _ERROR_STATUS_FROM and kind in content:
+                content[MEDIA_TYPE] = content.pop(kind)
