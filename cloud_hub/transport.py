@@ -119,8 +119,8 @@ class Link:
     @property
     def peer_ends_s(self) -> float | None:
         """When the certificate ends that the broker has shown, UTC seconds; None without connection or TLS."""
-        sock = self._client.socket()
-        certificate = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) and self.connected else None
+        shown = getattr(self._client.socket(), "getpeercert", None)  # a socket without TLS has no such method
+        certificate = shown() if shown is not None and self.connected else None
         end = certificate.get("notAfter") if certificate else None
         return float(ssl.cert_time_to_seconds(end)) if isinstance(end, str) else None
 

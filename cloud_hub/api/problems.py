@@ -188,9 +188,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _mark_problems(responses: dict[str, Any]) -> None:
-    """FastAPI writes every model down under the type of the answer that is well, text/plain for one."""
+    """FastAPI writes every model down under the type of the answer that is well."""
     for status, response in responses.items():
         content = response.get("content", {})
-        for kind in ("application/json", "text/plain"):
-            if int(status) >= _ERROR_STATUS_FROM and kind in content:
-                content[MEDIA_TYPE] = content.pop(kind)
+        if int(status) >= _ERROR_STATUS_FROM and content:
+            response["content"] = {MEDIA_TYPE: next(iter(content.values()))}

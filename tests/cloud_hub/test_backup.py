@@ -36,7 +36,7 @@ FILES = {
     "keys/online.pem": b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n",
     "reports/1.html": b"<html>",
 }
-PLAIN = {"identity/issuing.key": b"-----BEGIN PRIVATE KEY-----\nsecret\n"}
+PLAIN = {"identity/issuing.key": b"-----BEGIN PRIVATE KEY-----\nissuer-in-the-clear\n"}
 PASSING = {"captures/cap-2.npz.part": b"half", "repository/.lock": b""}
 
 
@@ -87,7 +87,7 @@ def test_there_and_back(database: Database, filled: Settings, into: Settings, tm
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert sorted(tmp_path.glob("backup*")) == [file]
     assert written.left_out == ["identity/issuing.key"]
-    assert b"secret" not in file.read_bytes()
+    assert b"issuer-in-the-clear" not in file.read_bytes()
     into.home.mkdir()
     (into.home / "hub.toml").write_text("")
     assert restore_backup(file, into) == written
