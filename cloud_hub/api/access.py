@@ -44,7 +44,7 @@ class Route:
 
 
 def routes_of(app: FastAPI) -> list[Route]:
-    """All routes of an application, by path.
+    """All routes of an application, by path. Their guards are put before what else they depend on.
 
     Raises: RuntimeError: one is neither guarded nor in the list of public ones.
     """
@@ -54,6 +54,8 @@ def routes_of(app: FastAPI) -> list[Route]:
             raise RuntimeError(f"route {context.path_format}: only plain HTTP routes can be guarded")
         dependant: Dependant | None = getattr(context, "dependant", None)
         guards = sorted(set(_guards(dependant))) if dependant is not None else []
+        if dependant is not None:  # whoever may not ask learns that first, not what else is wrong with the request
+            dependant.dependencies.sort(key=lambda part: next(_guards(part), None) is None)
         for method in sorted(context.methods - {"HEAD", "OPTIONS"}):
             public = (method, context.path_format) in PUBLIC_ROUTES
             if public == bool(guards):
