@@ -128,6 +128,14 @@ class Feed:
         for viewer in viewers:
             viewer.end()
 
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """`close`, and wait until the database is asked no more: call it before that is closed."""
+        with self._lock:
+            thread = self._thread
+        self.close()
+        if thread is not None:
+            thread.join(timeout_s)
+
     def _run(self) -> None:
         watch = Watch(self._database)
         begun = False

@@ -225,6 +225,7 @@ class Hub:
         self._jobs.stop()
         for link in self._links:
             link.close()
+        self._live.stop()
         self._database.close()
 
     def _ingest_view(self) -> StatusView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ def test_two_hundred_viewers_are_one_to_the_database(database: Database) -> None
         await until(lambda: feed._thread is None)  # nobody watches, nobody asks
 
     asyncio.run(scene())
-    feed.close()
+    feed.stop()
 
 
 def test_who_does_not_keep_up_is_let_go_of(database: Database) -> None:
@@ -163,7 +163,7 @@ def test_who_does_not_keep_up_is_let_go_of(database: Database) -> None:
             assert [message is None for message in sent] == [False, False, False, True]
 
     asyncio.run(scene())
-    feed.close()
+    feed.stop()
 
 
 def test_a_server_that_stops_ends_its_streams(database: Database) -> None:
@@ -203,7 +203,7 @@ def test_a_database_that_is_away_for_a_while(database: Database, monkeypatch: py
             assert b"event: alarm" in (await viewer.next(PATIENCE_S) or b"")
 
     asyncio.run(scene())
-    feed.close()
+    feed.stop()
 
 
 # ------------------------------------------------------------------------------------------------------- over HTTP
@@ -240,10 +240,11 @@ async def ask(hub: Hub, query: bytes = b"", headers: tuple[tuple[bytes, bytes], 
 
 
 @pytest.fixture
-def hub(database: Database, tmp_path: Path) -> Hub:
+def hub(database: Database, tmp_path: Path) -> Iterator[Hub]:
     made = Hub(database, tmp_path)
-    made.app.state.live = Feed(database, lambda: 10_000.0, period_s=0.02)
-    return made
+    feed = made.app.state.live = Feed(database, lambda: 10_000.0, period_s=0.02)
+    yield made
+    feed.stop()
 
 
 def test_a_stream(hub: Hub) -> None:

@@ -108,6 +108,7 @@ def test_no_list_sorts_or_reads_a_whole_table(filled: Database, name: str) -> No
             assert all("USING" in step or step == "SCAN acks" for step in plan if step.startswith("SCAN")), text
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("query", "history_table"),
     [(overview.alarms_raised, "alarms"), (overview.bundles_installed, "acks")],
@@ -150,6 +151,8 @@ def _first_and_second(query: Query) -> Look:
 
 
 LOOKS: dict[str, Look] = {name: _first_and_second(query) for name, query in QUERIES.items()} | {
+    "alarms of an hour": lambda s: overview.alarms_raised(s, NOW_S - 3600.0),
+    "bundles of an hour": lambda s: overview.bundles_installed(s, NOW_S - 3600.0),
     "a gateway": lambda s: fleet.get_gateway(s, "gw-1"),
     "a machine": lambda s: fleet.get_machine(s, "M-1"),
     "an alarm": lambda s: history.get_alarm(s, "gw-1.a1"),
