@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 TFLITE := .venv-tflite
 CONTENDERS := .venv-bench
 FUZZ := .venv-fuzz
+FLEET := .venv-fleet
 # Seconds for each decoder in `make fuzz`.
 FUZZ_S ?= 60
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
@@ -38,7 +39,14 @@ define need-postgres
 	  $(SUDO) apt-get update -q && $(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -q postgresql; }
 endef
 
-.PHONY: help demo test check screenshots lint types bench bench-detection bench-naming bench-quantisation bench-delivery bench-hub test-brokers fuzz lock clean
+# The collection as its users get it: built, and installed from its tarball. Tests and playbooks run this form.
+COLLECTIONS := var/fleet/collections
+COLLECTION_FILES := $(shell find ansible -type f ! -path '*/.ansible/*' ! -name '*.pyc' ! -name '* *')
+# Nothing of the fleet's tools asks a server on the internet.
+ANSIBLE := ANSIBLE_HOME=$(CURDIR)/var/fleet/ansible ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(COLLECTIONS) \
+  PATH=$(CURDIR)/$(FLEET)/bin:$$PATH
+
+.PHONY: help demo test check screenshots lint collection types bench bench-detection bench-naming bench-quantisation bench-delivery bench-hub test-brokers fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
@@ -69,9 +77,11 @@ screenshots: $(VENV)/.ready ## every page at desk and phone width into var/scree
 	@$(call need,chromium,chromium fonts-dejavu-core)
 	$(BIN)/python -m tests.pages.screenshots $(ARGS)
 
-lint: $(VENV)/.ready ## ruff: rules and format
+lint: $(VENV)/.ready var/fleet/.linted ## ruff: rules and format; ansible-lint when something of the collection changed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+collection: $(COLLECTIONS)/.ready ## the Ansible collection, built and installed into var/fleet/collections
 
 types: $(VENV)/.ready ## mypy, strict
 	$(BIN)/mypy
@@ -119,9 +129,11 @@ lock: $(VENV)/.ready ## resolve all dependencies anew into requirements/
 	  --universal --generate-hashes --no-header -o requirements/lock-bench.txt
 	$(BIN)/uv pip compile pyproject.toml --extra fuzz --constraint requirements/lock.txt --python-version 3.11 \
 	  --generate-hashes --no-header -o requirements/lock-fuzz.txt
+	$(BIN)/uv pip compile pyproject.toml --extra fleet --constraint requirements/lock.txt --python-version 3.11 \
+	  --universal --generate-hashes --no-header -o requirements/lock-fleet.txt
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) $(TFLITE) $(CONTENDERS) $(FUZZ) var .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TFLITE) $(CONTENDERS) $(FUZZ) $(FLEET) var .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.ready: requirements/lock.txt pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv; }
@@ -147,4 +159,22 @@ $(CONTENDERS)/.ready: requirements/lock-bench.txt | $(VENV)/.ready
 $(FUZZ)/.ready: requirements/lock-fuzz.txt | $(VENV)/.ready
 	$(PYTHON) -m venv $(FUZZ)
 	$(BIN)/uv pip install -q --compile-bytecode --python $(FUZZ)/bin/python --require-hashes -r requirements/lock-fuzz.txt
+	touch $@
+
+# Ansible and its lint want versions of their own; nothing of them comes near ours.
+$(FLEET)/.ready: requirements/lock-fleet.txt | $(VENV)/.ready
+	$(PYTHON) -m venv $(FLEET)
+	$(BIN)/uv pip install -q --python $(FLEET)/bin/python --require-hashes -r requirements/lock-fleet.txt
+	touch $@
+
+$(COLLECTIONS)/.ready: $(FLEET)/.ready $(COLLECTION_FILES)
+	rm -rf $(COLLECTIONS) var/fleet/millwright-fleet-*.tar.gz
+	mkdir -p var/fleet
+	$(ANSIBLE) ansible-galaxy collection build ansible --output-path var/fleet --force >/dev/null
+	$(ANSIBLE) ansible-galaxy collection install --offline -p $(COLLECTIONS) var/fleet/millwright-fleet-*.tar.gz >/dev/null
+	touch $@
+
+# Ten seconds and more, so only when the collection is another than the one that passed.
+var/fleet/.linted: $(COLLECTIONS)/.ready
+	cd ansible && $(ANSIBLE) NO_COLOR=1 ansible-lint -q --offline --strict
 	touch $@
