@@ -17,6 +17,7 @@ The home folder holds everything that the hub keeps:
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -215,19 +216,25 @@ class Settings(BaseSettings):
         return tuple(source for source in (init_settings, env_settings, toml) if source is not None)
 
 
-def load_settings(home: Path) -> Settings:
-    """The settings of the hub that lives in `home` (which need not exist yet).
+def load_settings(home: Path, toml: Path | None = None) -> Settings:
+    """The settings of the hub that lives in `home` (which need not exist yet). `toml`: in place of its `hub.toml`.
 
     Raises: SettingsError: every problem at once, each with file and key.
     """
     home = home.resolve()
-    toml = home / "hub.toml"
+    if toml is not None and not toml.exists():
+        raise SettingsError(f"{toml}: no such file")
+    file = toml or home / "hub.toml"
 
     class Located(Settings):
-        _toml: ClassVar[Path | None] = toml if toml.exists() else None
+        _toml: ClassVar[Path | None] = file if file.exists() else None
 
     try:
         return Located(home=home)  # type: ignore[call-arg]  # the other fields come from the sources
     except ValidationError as error:
-        problems = [f"{toml}, {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        problems = [f"{file}, {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise SettingsError("\n".join(problems)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error

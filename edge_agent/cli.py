@@ -42,7 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("run", "run the agent until SIGTERM or SIGINT")
     add("check-config", "check the settings, tell every problem, and do nothing else")
     add("selftest", "check state folder, runtime, installed bundles and broker")
-    add("status", "show what the running agent says of itself")
+    status = add("status", "show what the running agent says of itself")
+    status.add_argument("--json", action="store_true", help="as JSON, for programs")
     enrol = add("enrol", "get this gateway's certificate, and the root of trust with it, for a single-use token")
     token = enrol.add_mutually_exclusive_group(required=True)
     token.add_argument("--token-file", type=Path, metavar="FILE", help="the token from `cloud-hub identity token`")
@@ -226,7 +227,8 @@ def _status(options: argparse.Namespace) -> int:
 
     from edge_agent.status import read_status, render_status
 
-    _say(render_status(read_status(_config(options).gateway.state_dir), time.time()))
+    status = read_status(_config(options).gateway.state_dir)
+    _say(status.to_bytes().decode().rstrip() if options.json else render_status(status, time.time()))
     return 0
 
 

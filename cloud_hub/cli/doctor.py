@@ -20,10 +20,20 @@ def register(app: typer.Typer) -> None:
 def doctor(
     home: HomeOption = DEFAULT_HOME,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings there.")] = None,
+    settings_file: Annotated[
+        Path | None,
+        typer.Option("--settings", help="Only check this hub.toml, before it is put in place.", dir_okay=False),
+    ] = None,
 ) -> None:
     """Examine settings, files, keys, certificates, database, broker, API and mail, and say what to mend. Ends with 1
     when something does not work or is not safe.
     """
+    if settings_file is not None:
+        from cloud_hub.settings import load_settings
+
+        load_settings(home, settings_file)
+        typer.echo(f"{settings_file}: can be understood")
+        return
     from rich.console import Console
     from rich.table import Table
 

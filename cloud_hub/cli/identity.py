@@ -257,8 +257,17 @@ def broker_files(
     user: Annotated[
         str | None, typer.Option(help="The broker's user, who gets the key (default: Mosquitto's).")
     ] = None,
+    at: Annotated[
+        Path | None,
+        typer.Option(help="The folder's path where the broker will read it, when it is copied there afterwards."),
+    ] = None,
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep a key that is still good for these hosts; write only what differs.")
+    ] = False,
+    json: JsonOption = None,
 ) -> None:
-    """Write Mosquitto's configuration, access rules, key and certificates. The key is made anew each time."""
+    """Write Mosquitto's configuration, access rules, key and certificates. The key is made anew, unless --keep."""
     from cloud_hub.identity.broker_files import Ports, write_broker_files
     from cloud_hub.identity.revocation import refresh_crl
     from cloud_hub.store.identities import SqlIdentities
@@ -266,12 +275,17 @@ def broker_files(
     settings, identity = _open(home)
     with SqlIdentities(settings) as store:
         refresh_crl(identity, store, settings.crl_days)
-    made = write_broker_files(identity, folder, host, Ports(port, hub_port, enrol_port, bind, hub_bind), user=user)
+    ports = Ports(port, hub_port, enrol_port, bind, hub_bind)
+    made = write_broker_files(identity, folder, host, ports, user=user, at=at, keep=keep)
     for path in made:
         typer.echo(path)
+    if not made:
+        typer.echo(f"{folder}: everything is as it should be; nothing was written")
+    where = (at or folder).resolve()
     typer.echo(f"hub.toml needs: broker_identity = true, broker_port = {hub_port}, and on this machine")
-    typer.echo(f'  broker_crl_file = "{folder.resolve()}/crl.pem"')
-    typer.echo(f'  broker_pid_file = "{folder.resolve()}/mosquitto.pid"')
+    typer.echo(f'  broker_crl_file = "{where}/crl.pem"')
+    typer.echo(f'  broker_pid_file = "{where}/mosquitto.pid"')
+    write_result(json, {"folder": str(folder), "written": [path.name for path in made]})
 
 
 def _date(at_s: float) -> str:

@@ -24,9 +24,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
+
 from cloud_hub.errors import SettingsError
-from cloud_hub.identity.authority import key_pem, new_key, pem
-from cloud_hub.identity.folder import IdentityFolder
+from cloud_hub.identity.authority import key_pem, load_certificate, load_key, new_key, pem
+from cloud_hub.identity.folder import IdentityFolder, renewal_due_s
 from cloud_hub.trust.files import PRIVATE, write_atomic
 from models.contract.identity import ENROL_PASSWORD, ENROL_USERS, enrol_user
 from models.contract.messages import MAX_JSON_BYTES
@@ -143,34 +145,67 @@ def mosquitto_config(folder: Path, ports: Ports, user: str | None = None) -> str
 
 
 def write_broker_files(
-    identity: IdentityFolder, folder: Path, hosts: Sequence[str], ports: Ports, *, user: str | None = None
+    identity: IdentityFolder,
+    folder: Path,
+    hosts: Sequence[str],
+    ports: Ports,
+    *,
+    user: str | None = None,
+    at: Path | None = None,
+    keep: bool = False,
 ) -> list[Path]:
-    """Write everything that the broker needs; the server's key and certificate are made anew each time.
+    """Write everything that the broker needs.
 
     Args:   hosts: DNS names and addresses under which gateways and hub reach the broker. user: gets the key, too.
+            at: where the folder will be on the broker's machine, when that is not `folder`. keep: the server's key and
+            certificate stay as they are while they are good for these hosts, and only what differs is written.
+    Returns: the files that were written.
     Raises: KeysError: there is no authority, or a host's name is none. SettingsError: there is no such user.
     """
     authority = identity.issuing_authority()
-    key = new_key()
-    certificate = authority.issue_server(key.public_key(), hosts, time.time(), _SERVER_DAYS)
     files = {
-        "server.key": (key_pem(key), PRIVATE),
-        "server.pem": ((pem(certificate) + pem(authority.certificate)).encode(), 0o644),
         "root.crt": (identity.root.read_bytes(), 0o644),
         "services.crt": (identity.services.read_bytes(), 0o644),
         "crl.pem": (identity.crl.read_bytes(), 0o644),
         "gateways.acl": (gateway_rules(identity.fleet).encode(), 0o644),
         "hub.acl": (hub_rules(identity.hub_name).encode(), 0o644),
-        "strangers.passwords": (stranger_passwords().encode(), 0o644),
         "strangers.acl": (stranger_rules().encode(), 0o644),
-        "mosquitto.conf": (mosquitto_config(folder, ports, user).encode(), 0o644),
+        "mosquitto.conf": (mosquitto_config(at or folder, ports, user).encode(), 0o644),
     }
-    for name, (data, mode) in files.items():
+    if not keep or not _still_good(folder, authority.certificate, hosts, time.time()):
+        key = new_key()
+        certificate = authority.issue_server(key.public_key(), hosts, time.time(), _SERVER_DAYS)
+        files["server.key"] = (key_pem(key), PRIVATE)
+        files["server.pem"] = ((pem(certificate) + pem(authority.certificate)).encode(), 0o644)
+    if not keep or not _has_all_strangers(folder / "strangers.passwords"):  # salted: never the same twice
+        files["strangers.passwords"] = (stranger_passwords().encode(), 0o644)
+    written = [name for name, (data, _) in files.items() if not keep or not _holds(folder / name, data)]
+    for name in written:
+        data, mode = files[name]
         write_atomic(folder / name, data, mode)
     (folder / "data").mkdir(exist_ok=True, mode=0o700)
     if user is not None and os.geteuid() == 0:
         _hand_over([folder, folder / "data", folder / "server.key"], user)
-    return [folder / name for name in files]
+    return [folder / name for name in written]
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.exists() and path.read_bytes() == data
+
+
+def _still_good(folder: Path, authority: x509.Certificate, hosts: Sequence[str], now_s: float) -> bool:
+    """Whether the server's certificate is by this authority, for these hosts, not to be renewed yet, with its key."""
+    if not (folder / "server.pem").exists() or not (folder / "server.key").exists():
+        return False
+    made = load_certificate(folder / "server.pem")
+    given = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    same = {str(name.value) for name in given} == set(hosts) and made.issuer == authority.subject
+    return same and now_s < renewal_due_s(made) and load_key(folder / "server.key").public_key() == made.public_key()
+
+
+def _has_all_strangers(path: Path) -> bool:
+    wanted = [enrol_user(f"{number:02x}") for number in range(ENROL_USERS)]
+    return path.exists() and [line.partition(":")[0] for line in path.read_text("ascii").splitlines()] == wanted
 
 
 def _hand_over(paths: Sequence[Path], user: str) -> None:

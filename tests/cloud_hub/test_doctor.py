@@ -180,3 +180,24 @@ def test_a_deployment_that_is_well_and_one_without_its_broker(tmp_path: Path) ->
     ill = run("doctor", port=port)
     assert ill.returncode == 1
     assert "is it running at broker_host, broker_port?" in " ".join(ill.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("text_of_file", "code", "said"),
+    [
+        ('fleet = "north"\n', 0, "can be understood"),
+        ('flet = "north"\nbroker_port = 0\n', 3, "flet: Extra inputs are not permitted"),
+        ("fleet = \n", 3, "not valid TOML"),
+        (None, 3, "no such file"),
+    ],
+)
+def test_settings_alone_before_they_are_put_in_place(
+    tmp_path: Path, text_of_file: str | None, code: int, said: str
+) -> None:
+    home, proposed = tmp_path / "hub", tmp_path / "proposed.toml"
+    if text_of_file is not None:
+        proposed.write_text(text_of_file)
+    command = [sys.executable, "-m", "cloud_hub", "doctor", "--home", str(home), "--settings", str(proposed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
+    assert not home.exists(), "checking changes nothing"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from edge_agent.cli import main
+from edge_agent.status import STATUS_FILE, Status
+from models.contract.messages import AgentState
 from models.contract.recording import write_header, write_record
 from tests.edge_agent.kit import WINDOW, Node, Site, bundle_bytes, config_toml, faulty, healthy
 
@@ -58,6 +61,15 @@ def test_wrong_settings_end_with_3_and_one_line_each(config: Path, capsys: pytes
 def test_status_before_the_first_run_ends_with_1(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("status", "--config", config) == 1
     assert "status.json: no status" in capsys.readouterr().err
+
+
+def test_status_for_programs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = AgentState(gateway="gw-1", boot_id="00112233445566ff", online=True, time_s=1.8e9, agent_version="1.2.3")
+    said = Status(state=state, connected=True, frames={"P-101/de": {"accepted": 7}}, outbox_in_flight=0)
+    (config.parent / "state").mkdir()
+    (config.parent / "state" / STATUS_FILE).write_bytes(said.to_bytes())
+    assert run("status", "--json", "--config", config) == 0
+    assert msgspec.json.decode(capsys.readouterr().out, type=Status) == said
 
 
 def test_run_without_its_root_of_trust_ends_with_1(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
