@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,14 +16,20 @@ settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database to copy: the steps take longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / "hub.sqlite3"
+    with Database(f"sqlite:///{path}") as made:
+        made.migrate()
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, migrated_sqlite: Path) -> Iterator[str]:
     """The address of a migrated database that nobody else uses."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'hub.sqlite3'}"
-        with Database(url) as made:
-            made.migrate()
-        yield url
+        yield f"sqlite:///{shutil.copyfile(migrated_sqlite, tmp_path / 'hub.sqlite3')}"
     else:
         with request.getfixturevalue("postgres").database() as url:
             yield url
