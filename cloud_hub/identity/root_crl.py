@@ -79,6 +79,22 @@ def revoked_serials(folder: IdentityFolder) -> set[int]:
     return {entry.serial_number for entry in crl} if crl is not None else set()
 
 
+def revoked_names(path: Path) -> frozenset[str]:
+    """The common names of the authorities in the list at `path`, which stand as issuer in what they have issued; none
+    when there is no list. The signature is not checked: the file is the hub's own. Raises: KeysError.
+    """
+    try:
+        certificates = path.read_bytes().partition(_END)[2]
+        parsed = x509.load_pem_x509_certificates(certificates) if certificates.strip() else []
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, ValueError) as error:
+        raise KeysError(f"{path}: expected the root's revocation list and certificates: {error}") from error
+    return frozenset(
+        str(name.value) for one in parsed for name in one.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    )
+
+
 def root_crl_number(folder: IdentityFolder) -> int:
     """Grows with each list; 0 when there is none. Raises: KeysError."""
     crl = _load(folder)

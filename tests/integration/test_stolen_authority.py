@@ -13,8 +13,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cloud_hub.errors import LinkError
 from cloud_hub.identity.authority import Authority, fingerprint, key_pem, load_certificate, new_key, pem
 from cloud_hub.identity.broker_files import Ports, write_broker_files
+from cloud_hub.settings import Settings
+from cloud_hub.transport import Link
 from edge_agent.config import BrokerSettings
 from edge_agent.errors import TransportError
 from edge_agent.identity import Identity
@@ -44,6 +47,11 @@ def certified(authority: Authority, path: Path, now_s: float) -> Path:
     made = authority.issue_gateway(key.public_key(), "gw-1", "plant", now_s, 5)
     path.write_bytes(key_pem(key) + (pem(made) + pem(authority.certificate)).encode())
     return path
+
+
+def hub_link(plant: Plant, port: int) -> Link:
+    """The hub's own, with the list in its identity folder."""
+    return Link(Settings(home=plant.home, broker_host="localhost", broker_port=port, broker_identity=True), "hub-x")
 
 
 def cloud_hub(plant: Plant, *arguments: str) -> str:
@@ -95,10 +103,14 @@ def test_what_a_thief_certifies_is_let_in_no_more(tmp_path: Path) -> None:
             settings = BrokerSettings(host="localhost", port=ports.gateways, identity_dir=identity.folder)
             with pytest.raises(TransportError, match=r"is by Millwright plant issuing .*, which the root has revoked"):
                 MqttTransport(settings, "gw-2", Inbox("-")).check(5.0)
+            with pytest.raises(LinkError, match=r"is by Millwright plant issuing .*, which the root has revoked"):
+                hub_link(plant, ports.hub).connect(5.0)
         finally:
             false.terminate()
             false.wait(30)
         settings = BrokerSettings(host="localhost", port=plant.ports.gateways, identity_dir=identity.folder)
         MqttTransport(settings, "gw-2", Inbox("-")).check(30.0)
+        with hub_link(plant, plant.ports.hub) as link:
+            assert link.connected
     finally:
         plant.close()
