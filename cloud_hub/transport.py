@@ -246,7 +246,7 @@ class _Client(mqtt.Client):
     root_crl: Path | None = None
 
     def _create_socket(self) -> Any:  # noqa: ANN401 - paho's type is private
-        sock = super()._create_socket()
+        sock: Any = super()._create_socket()
         if self.root_crl is not None:
             try:
                 _check_issuer(sock.getpeercert() or {}, self.root_crl)
