@@ -112,10 +112,13 @@ def _check_config(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import time
+
     from edge_agent.agent import Agent
     from edge_agent.identity import Identity
     from edge_agent.renewal import Renewal
     from edge_agent.runtime import find_runtime
+    from edge_agent.service import ServiceManager
     from edge_agent.storage import lock_folder, prepare_folder
     from edge_agent.transport import MqttTransport
     from edge_agent.trust import TrustStore
@@ -124,7 +127,7 @@ def _run(options: argparse.Namespace) -> int:
     from models.contract import topics
     from models.contract.messages import AgentState, encode
 
-    config = _config(options)
+    config, manager = _config(options), ServiceManager(os.environ)
     gateway, state_dir = config.gateway.id, config.gateway.state_dir
     prepare_folder(state_dir)
     lock_folder(state_dir)
@@ -156,8 +159,12 @@ def _run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     agent.start()
+    agent.step()
+    manager.ready()
     while not stopping:
         agent.step()
+        manager.alive(time.monotonic())
+    manager.stopping()
     agent.close()
     return 0
 
