@@ -46,7 +46,7 @@ COLLECTION_FILES := $(shell find ansible -type f ! -path '*/.ansible/*' ! -name 
 ANSIBLE := ANSIBLE_HOME=$(CURDIR)/var/fleet/ansible ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(COLLECTIONS) \
   PATH=$(CURDIR)/$(FLEET)/bin:$$PATH
 
-.PHONY: help demo test check screenshots lint collection types bench bench-detection bench-naming bench-quantisation bench-delivery bench-hub test-brokers fuzz lock clean
+.PHONY: help demo test check screenshots lint collection wheelhouse types bench bench-detection bench-naming bench-quantisation bench-delivery bench-hub test-brokers fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
@@ -80,6 +80,9 @@ screenshots: $(VENV)/.ready ## every page at desk and phone width into var/scree
 lint: $(VENV)/.ready var/fleet/.linted ## ruff: rules and format; ansible-lint when something of the collection changed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+wheelhouse: $(FLEET)/.ready ## signed archives to install from without internet; PLATFORMS=all, ARGS="--kinds gateway"
+	$(FLEET)/bin/python -m cloud_hub.fleet build $(if $(PLATFORMS),--platforms "$(PLATFORMS)") $(ARGS)
 
 collection: $(COLLECTIONS)/.ready ## the Ansible collection, built and installed into var/fleet/collections
 
@@ -121,8 +124,8 @@ bench-hub: $(VENV)/.ready ## events stored per second, the pages' queries behind
 	$(BIN)/python -m tests.benchmarks.hub $(ARGS)
 
 lock: $(VENV)/.ready ## resolve all dependencies anew into requirements/
-	$(BIN)/uv pip compile pyproject.toml --extra edge --extra hub --extra sim --extra dev --python-version 3.11 \
-	  --universal --generate-hashes --no-header -o requirements/lock.txt
+	$(BIN)/uv pip compile pyproject.toml --extra edge --extra hub --extra sim --extra dev --constraint requirements/pip.in \
+	  --python-version 3.11 --universal --generate-hashes --no-header -o requirements/lock.txt
 	$(BIN)/uv pip compile pyproject.toml --extra edge-tflite --python-version 3.11 \
 	  --generate-hashes --no-header -o requirements/lock-tflite.txt
 	$(BIN)/uv pip compile pyproject.toml --extra bench --constraint requirements/lock.txt --python-version 3.11 \

@@ -30,6 +30,7 @@ ONLY_IN = {
     "uvicorn": ["cloud_hub/api/"],
     "prometheus_client": ["cloud_hub/observing/"],
     "matplotlib": ["cloud_hub/report/"],
+    "cyclonedx": ["cloud_hub/fleet/sbom.py"],
     "amqtt": ["cloud_hub/broker/"],
     "tuf": ["cloud_hub/trust/", "edge_agent/trust_worker.py", "edge_agent/conformance.py"],
     "securesystemslib": ["cloud_hub/trust/", "edge_agent/trust_worker.py"],
