@@ -32,7 +32,7 @@ from models.signal.windows import cut_windows
 
 YOUNGEST = 30
 """Cycles that a unit must have run; younger windows are filled up in front (`padded`)."""
-MIN_UNITS = 3 * MEMBERS
+MIN_UNITS = 12
 RUNG_RMSE_LOSS = 0.1  # cycles: a dearer rung of int8 is tried beyond this
 MAX_RMSE_LOSS = 0.5  # cycles that int8 may lose against float
 _MIN_CORRELATION = 0.2

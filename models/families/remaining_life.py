@@ -13,7 +13,7 @@ from models.signal.baselines import fit_t2_q
 
 WINDOW = 50
 SEGMENTS = 10
-MEMBERS = 4
+MEMBERS = 8
 CAP = 130.0
 """More cycles left than this is "healthy": wear cannot be seen yet. The usual piecewise-linear target (Heimes 2008)."""
 HORIZON = 30.0
