@@ -57,6 +57,7 @@ demo: $(VENV)/.ready ## the whole loop, told live; DATA=folder for real recordin
 test: $(VENV)/.ready $(TFLITE)/.ready ## everything: lint, types, all tests, real brokers; WORKERS=n
 	@$(call need,mosquitto,mosquitto)
 	@$(call need,chromium,chromium fonts-dejavu-core)
+	@$(call need,ssh-keygen,openssh-client)
 	@$(need-postgres)
 	$(MAKE) --no-print-directory lint types
 	$(PYTEST) $(ARGS)
@@ -69,6 +70,7 @@ test-brokers: $(VENV)/.ready ## one delivery, unchanged, on Mosquitto, amqtt, Ra
 
 check: $(VENV)/.ready $(TFLITE)/.ready ## lint, types and the quick tests
 	@$(call need,mosquitto,mosquitto)
+	@$(call need,ssh-keygen,openssh-client)
 	@$(need-postgres)
 	$(MAKE) --no-print-directory lint types
 	$(PYTEST) -m "not slow and not broker and not browser" $(ARGS)
@@ -82,6 +84,7 @@ lint: $(VENV)/.ready var/fleet/.linted ## ruff: rules and format; ansible-lint w
 	$(BIN)/ruff format --check .
 
 wheelhouse: $(FLEET)/.ready ## signed archives to install from without internet; PLATFORMS=all, ARGS="--kinds gateway"
+	@$(call need,ssh-keygen,openssh-client)
 	$(FLEET)/bin/python -m cloud_hub.fleet build $(if $(PLATFORMS),--platforms "$(PLATFORMS)") $(ARGS)
 
 collection: $(COLLECTIONS)/.ready ## the Ansible collection, built and installed into var/fleet/collections

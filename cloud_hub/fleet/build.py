@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
@@ -46,9 +47,17 @@ class Order:
 
 
 @contextmanager
+def alone(order: Order) -> Iterator[None]:
+    """Nobody else builds into this folder meanwhile; who comes second waits."""
+    order.out.mkdir(parents=True, exist_ok=True)
+    with (order.out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def own_wheel(order: Order) -> Iterator[Path]:
     """Our own wheel, for as long as archives are made of it. It suits every platform."""
-    order.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=order.out, prefix=".building-") as work:
         yield build_own(order.tree, Path(work), version=order.version, epoch=_epoch(order))
 

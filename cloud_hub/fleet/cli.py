@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cloud_hub.fleet.archive import verify
-from cloud_hub.fleet.build import Order, build, own_wheel
+from cloud_hub.fleet.build import Order, alone, build, own_wheel
 from cloud_hub.fleet.errors import WheelhouseError
 from cloud_hub.fleet.sums import make_key
 from cloud_hub.fleet.targets import PLATFORMS, choose_kinds, choose_platforms, read_kinds
@@ -80,7 +80,7 @@ def _build(options: argparse.Namespace) -> None:
         tree=TREE, out=out, key=key, os_release=os_release, version=options.version, if_changed=options.if_changed
     )
     failed = []
-    with own_wheel(order) as own:
+    with alone(order), own_wheel(order) as own:
         for platform, kind in itertools.product(platforms, kinds):
             try:
                 tar = build(order, own, kind, platform)

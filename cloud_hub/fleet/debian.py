@@ -168,14 +168,14 @@ def build_repository(apt: Apt, names: Sequence[str], out: Path, *, epoch: int) -
         identity = (fields["Package"], fields["Version"], fields["Architecture"])
         if identity not in fetched:
             raise WheelhouseError(f"apt did not bring {' '.join(identity)}")
-        name = f"{identity[0]}_{identity[1].replace(':', '%3a')}_{identity[2]}.deb"
+        # Without the epoch, as on Debian's own mirrors: a colon or a percent sign in an address means something else.
+        name = f"{identity[0]}_{identity[1].split(':')[-1]}_{identity[2]}.deb"
         copy = out / name
         shutil.copyfile(fetched[identity], copy)
         if (digest := sha256_of(copy)) != fields["SHA256"]:
             raise WheelhouseError(f"{name} has SHA-256 {digest}, its index says {fields['SHA256']}")
-        # apt unquotes what it reads in an index, so a percent sign is quoted once more.
         kept = {key: value for key, value in fields.items() if key not in _NOT_OURS}
-        kept["Filename"] = "./" + name.replace("%", "%25")
+        kept["Filename"] = f"./{name}"
         stanza = "".join(f"{key}: {value}\n" for key, value in kept.items())
         debs.append(Deb(*identity, digest, stanza))
     packages = out / "Packages"

@@ -20,6 +20,7 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from cloud_hub.fleet.debian import Deb
 from cloud_hub.fleet.errors import WheelhouseError
@@ -33,12 +34,13 @@ _SPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:millwright:wheelhouse")
 
 @dataclass
 class Wheel:
-    """What a wheel says of itself. `needs`: names of packages, with the extras that it asks of them."""
+    """What a wheel says of itself. `python`: which versions it is for; `needs`: other packages, and their extras."""
 
     name: str
     version: str
     sha256: str
     licence: str
+    python: str = ""
     needs: list[Requirement] = field(default_factory=list)
 
 
@@ -51,7 +53,14 @@ def read_wheel(path: Path) -> Wheel:
             raise WheelhouseError(f"{path.name} has no METADATA, or one of more than {_MAX_METADATA_BYTES} bytes")
         facts = email.parser.BytesParser().parsebytes(file.read(entry), headersonly=True)
     needs = [Requirement(str(text)) for text in facts.get_all("Requires-Dist", [])]
-    return Wheel(normalised(facts["Name"]), facts["Version"], sha256_of(path), _licence(facts), needs)
+    return Wheel(
+        normalised(facts["Name"]),
+        facts["Version"],
+        sha256_of(path),
+        _licence(facts),
+        str(facts["Requires-Python"] or ""),
+        needs,
+    )
 
 
 def _licence(facts: Message) -> str:
@@ -100,6 +109,11 @@ def make_sbom(paths: Sequence[Path], debs: Sequence[Deb], *, kind: Kind, platfor
     wheels = {wheel.name: wheel for wheel in map(read_wheel, paths)}
     if len(wheels) != len(paths):
         raise WheelhouseError(f"some package is there in two versions: {', '.join(sorted(p.name for p in paths))}")
+    for wheel in wheels.values():
+        if not SpecifierSet(wheel.python).contains(platform.python_full):
+            raise WheelhouseError(
+                f"{wheel.name} {wheel.version} is for Python {wheel.python}, {platform.name} has {platform.python_full}"
+            )
     ours = wheels[PROJECT]
     components = {name: _of_wheel(wheel) for name, wheel in wheels.items()}
     packages = [_of_deb(deb, platform) for deb in debs]
@@ -149,8 +163,9 @@ def _relate(
             if not _applies(need, platform, sorted(asked[name])):
                 continue
             other = normalised(need.name)
-            if other not in wheels:
-                raise WheelhouseError(f"{name} needs {need} on {platform.name}, and no wheel of it was locked")
+            if other not in wheels or not need.specifier.contains(wheels[other].version, prereleases=True):
+                got = wheels[other].version if other in wheels else "no wheel of it"
+                raise WheelhouseError(f"{name} needs {need} on {platform.name}; the archive would have {got}")
             edges[name].add(other)
             if need.extras - asked[other]:
                 asked[other] |= need.extras

@@ -15,19 +15,24 @@ _OLDEST_GLIBC = 5
 
 @dataclass(frozen=True)
 class Platform:
-    """A Debian release on a processor, with the Python that comes with it."""
+    """A Debian release on a processor, with the Python that comes with it: 3.11.2, say."""
 
     release: int
     codename: str
     machine: str
     architecture: str
-    python: str
+    python_full: str
     glibc: int
 
     @property
     def name(self) -> str:
         """As in an archive's name: `debian12-x86_64`."""
         return f"debian{self.release}-{self.machine}"
+
+    @property
+    def python(self) -> str:
+        """Its major and minor version: `3.11`."""
+        return self.python_full.rsplit(".", 1)[0]
 
     @property
     def abis(self) -> tuple[str, ...]:
@@ -45,14 +50,14 @@ class Platform:
         """What markers such as `python_version < '3.12'` are about."""
         return {
             "implementation_name": "cpython",
-            "implementation_version": f"{self.python}.0",
+            "implementation_version": self.python_full,
             "os_name": "posix",
             "platform_machine": self.machine,
             "platform_python_implementation": "CPython",
             "platform_release": "",
             "platform_system": "Linux",
             "platform_version": "",
-            "python_full_version": f"{self.python}.0",
+            "python_full_version": self.python_full,
             "python_version": self.python,
             "sys_platform": "linux",
         }
@@ -73,7 +78,7 @@ class Kind:
 
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_RELEASES = ((12, "bookworm", "3.11", 36), (13, "trixie", "3.13", 41))
+_RELEASES = ((12, "bookworm", "3.11.2", 36), (13, "trixie", "3.13.5", 41))
 PLATFORMS = {
     one.name: one
     for one in (

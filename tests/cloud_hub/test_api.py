@@ -90,7 +90,18 @@ def hub(database: Database, tmp_path: Path) -> Hub:
 
 
 def test_an_empty_hub_has_empty_lists(hub: Hub) -> None:
-    for name in ("gateways", "machines", "points", "bundles", "wants", "acks", "alarms", "trends", "captures"):
+    for name in (
+        "gateways",
+        "inventory",
+        "machines",
+        "points",
+        "bundles",
+        "wants",
+        "acks",
+        "alarms",
+        "trends",
+        "captures",
+    ):
         assert hub.get(f"/api/v1/{name}") == {"items": [], "next": None}
 
 
