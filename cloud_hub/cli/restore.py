@@ -21,13 +21,16 @@ def restore(
 ) -> None:
     """Check a backup and put it into an empty home folder and the (empty) database that the settings name.
 
-    hub.toml may be there already. SQLite and PostgreSQL restore each other's backups.
+    hub.toml may be there already. SQLite and PostgreSQL restore each other's backups. What is signed for gateways is
+    signed anew when the hub next runs, ahead of all that they may have seen since.
     """
+    import time
+
     from cloud_hub.services.backup import restore_backup
     from cloud_hub.settings import load_settings
 
     settings = load_settings(home)
-    manifest = restore_backup(file.resolve(), settings)
+    manifest = restore_backup(file.resolve(), settings, time.time())
     typer.echo(f"{settings.home}: {manifest.rows} rows of {len(manifest.tables)} tables and "
                f"{len(manifest.members) - len(manifest.tables)} files, all read back and found equal")  # fmt: skip
     for name in manifest.left_out:

@@ -39,6 +39,7 @@ from cloud_hub.store.dump import (
     reflected,
 )
 from cloud_hub.trust.files import PRIVATE, locked
+from cloud_hub.trust.repository import note_restored
 
 FOLDERS = ("keys", "identity", "repository", "bundles", "captures", "reports")
 _MANIFEST = "manifest.json"
@@ -212,7 +213,7 @@ def _check_name(path: Path, name: str) -> None:
         raise DataError(f"{path}, {name}: not a name that a backup has")
 
 
-def restore_backup(path: Path, settings: Settings) -> Manifest:
+def restore_backup(path: Path, settings: Settings, now_s: float) -> Manifest:
     """Put a backup into a home folder and a database that are both empty (hub.toml may be there), and check it.
 
     All rows are read back before they are committed. When something fails, what was written is taken away again.
@@ -228,6 +229,8 @@ def restore_backup(path: Path, settings: Settings) -> Manifest:
     try:
         with tarfile.open(path, mode="r:") as archive:
             _restore_files(archive, manifest, home)
+            if settings.repository_dir.exists():  # gateways may have seen newer: it has to be signed anew
+                note_restored(settings.repository_dir, manifest.created_s, now_s)
             with Database(settings.sqlalchemy_url) as database:
                 _restore_tables(archive, manifest, database, path)
     except BaseException:

@@ -87,7 +87,7 @@ def propose_targets(
     """The next targets, unsigned. Raises: KeysError: what is to be removed is not there."""
     targets = repository.targets_metadata()
     signed = targets.signed
-    signed.version += 1
+    signed.version = repository.next_version(signed)
     signed.expires = expires_at(now_s, days)
     for path in remove:
         if signed.targets.pop(path, None) is None:

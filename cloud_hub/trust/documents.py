@@ -98,9 +98,12 @@ def check_signed(by: Root, role: str, metadata: Metadata[Root] | Metadata[Target
 
 
 def check_next(metadata: Metadata[Root] | Metadata[Targets], current: int, now_s: float) -> None:
-    """Raise KeysError unless this is the next version, and still valid."""
+    """Raise KeysError unless this is the next version, and still valid. Targets may leap ahead, roots never: gateways
+    walk from each to the next.
+    """
     signed = metadata.signed
-    if signed.version != current + 1:
+    leaps = isinstance(signed, Targets) and signed.version > current + 1
+    if signed.version != current + 1 and not leaps:
         raise KeysError(f"{signed.type}: expected version {current + 1}, got {signed.version}; export it anew")
     if signed.expires.timestamp() <= now_s:
         raise KeysError(f"{signed.type} {signed.version}: expired at {signed.expires.isoformat()}")

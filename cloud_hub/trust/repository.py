@@ -11,6 +11,10 @@ a new target, it can only choose among those that `targets` has signed.
 
 The message to the gateways carries the newest roots, oldest dropped first, as far as half of its bounds: a gateway that
 slept through some of them walks from root to root. One that slept through more needs a newer root by hand.
+
+A repository that comes from a backup may be older than what gateways have seen, and they take nothing older. Whoever
+restores one leaves a note (`note_restored`): then all is signed anew, with versions that leap over as many as there can
+have been since the backup. What is signed elsewhere waits for people (`concerns`).
 """
 
 from __future__ import annotations
@@ -72,8 +76,24 @@ ONLINE_ROLES = (Timestamp.type, Snapshot.type, Targets.type, DIRECTOR)
 SIGNED_TIME = "signed_s"
 """A field of ours in the timestamp: when it was signed, seconds since 1970. It is never earlier, say gateways."""
 MAX_ROOTS = 64
+_RESTORED = "restored.note"
+_LEAP_MIN = 1000
 # What only people can renew is worth a warning in the last quarter of its life, and not earlier than these days.
 _CONCERN, _CONCERN_DAYS = 0.25, 60.0
+
+
+class Restored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The note. `leap`: versions to leave out; `roles`: those that are still as they came from the backup."""
+
+    leap: int = 0
+    roles: tuple[str, ...] = ()
+
+
+def note_restored(folder: Path, backup_s: float, now_s: float) -> None:
+    """Leave the note in a repository that was put back from a backup. Nobody signs more often than once a second."""
+    leap = _LEAP_MIN + max(0, int(now_s - backup_s))
+    note = Restored(leap, (Timestamp.type, Snapshot.type, Targets.type))
+    write_atomic(folder / _RESTORED, msgspec.json.encode(note))
 
 
 class Repository:
@@ -132,6 +152,11 @@ class Repository:
             if not self.online(role) and left_s < min(self._expiry.of(role) * _CONCERN, _CONCERN_DAYS) * DAY_S:
                 say = f"expires in {left_s / DAY_S:.0f} days" if left_s > 0 else "has expired, no gateway can install"
                 found.append(f"{role} {say}; renew it with `cloud-hub keys export {role}`, `sign` and `import`")
+        if Targets.type in self._restored().roles and not self.online(Targets.type):
+            found.append(
+                "targets come from a backup: gateways that have seen newer ones install nothing; sign them anew with "
+                "`cloud-hub keys export targets`, `sign` and `import`"
+            )
         return found
 
     def sign_want(self, body: WantBody) -> bytes:
@@ -192,15 +217,16 @@ class Repository:
 
     def refresh(self, now_s: float) -> tuple[str, ...]:
         """Sign anew what is past half of its life, or not signed by the key that the root names for it (a change of
-        keys that was cut short). What is signed elsewhere is left alone: see `concerns`.
+        keys that was cut short), or comes from a backup. What is signed elsewhere is left alone: see `concerns`.
 
         Returns: the roles that were signed; empty when nothing was due.
         """
         with locked(self._folder):
             timestamp, snapshot, targets = self._timestamp(), self._snapshot(), self.targets_metadata()
-            due_targets = targets if self.online(Targets.type) and self._due(targets, now_s) else None
-            due_snapshot = snapshot if due_targets or self._due(snapshot, now_s) else None
-            if due_snapshot is None and not self._due(timestamp, now_s):
+            restored = self._restored()
+            due_targets = targets if self.online(Targets.type) and self._due(targets, now_s, restored) else None
+            due_snapshot = snapshot if due_targets or self._due(snapshot, now_s, restored) else None
+            if due_snapshot is None and not self._due(timestamp, now_s, restored):
                 return ()
             signed = self._commit(now_s, timestamp, due_snapshot, due_targets)
         logger.info("signed anew: %s", ", ".join(signed))
@@ -268,10 +294,26 @@ class Repository:
                 "sign the file where the key is, then `cloud-hub keys import`"
             )
 
-    def _due(self, metadata: Metadata[Timestamp] | Metadata[Snapshot] | Metadata[Targets], now_s: float) -> bool:
+    def _due(
+        self, metadata: Metadata[Timestamp] | Metadata[Snapshot] | Metadata[Targets], now_s: float, restored: Restored
+    ) -> bool:
         signed = metadata.signed
         old = signed.expires.timestamp() - now_s < self._expiry.of(signed.type) * DAY_S / 2
-        return old or not is_signed(self.root().signed, metadata)
+        return old or signed.type in restored.roles or not is_signed(self.root().signed, metadata)
+
+    def _restored(self) -> Restored:
+        path = self._folder / _RESTORED
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Restored)
+        except FileNotFoundError:
+            return Restored()
+        except (OSError, msgspec.DecodeError) as error:
+            raise KeysError(f"{path}: {error}") from error
+
+    def next_version(self, signed: Timestamp | Snapshot | Targets) -> int:
+        """The version that a role gets when it is signed next."""
+        note = self._restored()
+        return signed.version + 1 + (note.leap if signed.type in note.roles else 0)
 
     def _commit(
         self,
@@ -309,6 +351,10 @@ class Repository:
         self._bundle(files)
         for name, data in files.items():
             write_atomic(self._folder / name, data)
+        if (note := self._restored()).roles:
+            renewed = {Timestamp.type, *signed} | ({Targets.type} if ready is not None else set())
+            left = Restored(note.leap, tuple(role for role in note.roles if role not in renewed))
+            write_atomic(self._folder / _RESTORED, msgspec.json.encode(left))
         handed_out = self._folder / role_file(Root.type)
         if not handed_out.exists() or handed_out.read_bytes() != root.to_bytes():
             write_atomic(handed_out, root.to_bytes())
@@ -318,7 +364,7 @@ class Repository:
         self, metadata: Metadata[Timestamp] | Metadata[Snapshot] | Metadata[Targets], root: Metadata[Root], now_s: float
     ) -> bytes:
         signed = metadata.signed
-        signed.version += 1
+        signed.version = self.next_version(signed)
         signed.expires = expires_at(now_s, self._expiry.of(signed.type))
         if isinstance(signed, Timestamp):
             signed.unrecognized_fields[SIGNED_TIME] = int(now_s)

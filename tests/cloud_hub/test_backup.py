@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import stat
 import tarfile
@@ -90,7 +91,9 @@ def test_there_and_back(database: Database, filled: Settings, into: Settings, tm
     assert b"issuer-in-the-clear" not in file.read_bytes()
     into.home.mkdir()
     (into.home / "hub.toml").write_text("")
-    assert restore_backup(file, into) == written
+    assert restore_backup(file, into, 100.0) == written
+    note = json.loads((into.home / "repository" / "restored.note").read_bytes())  # gateways may have seen newer
+    assert note == {"leap": 1000 + 95, "roles": ["timestamp", "snapshot", "targets"]}
     with Database(into.sqlalchemy_url) as restored:
         assert content(restored) == content(database)
         assert restored.revision() == database.revision()
@@ -172,7 +175,7 @@ def rewritten(source: Path, change: dict[str, bytes]) -> Path:
 def test_a_damaged_backup_changes_nothing(small: Path, damage: Any, text: str, tmp_path: Path) -> None:
     target = Settings(home=tmp_path / "target")
     with pytest.raises(DataError, match=text):
-        restore_backup(damage(small), target)
+        restore_backup(damage(small), target, 100.0)
     assert not target.home.exists()
 
 
@@ -181,10 +184,10 @@ def test_only_into_what_is_empty(small: Path, tmp_path: Path, postgres: Postgres
     home.mkdir()
     (home / "bundles").mkdir()
     with pytest.raises(ConflictError, match="expected an empty folder, it holds bundles"):
-        restore_backup(small, Settings(home=home))
+        restore_backup(small, Settings(home=home), 100.0)
     with postgres.database() as url:
         with pytest.raises(StoreError, match="expected an empty database, it has"):
-            restore_backup(small, Settings(home=tmp_path / "other", database_url=url))
+            restore_backup(small, Settings(home=tmp_path / "other", database_url=url), 100.0)
         with Database(url) as database:
             assert database.revision() is not None  # it was left as it was
     assert list((tmp_path / "other").iterdir()) == []
@@ -202,7 +205,7 @@ def test_rows_that_do_not_come_back_equal_are_not_committed(
 
     monkeypatch.setattr(dump, "insert_all", lossy)
     with pytest.raises(StoreError, match="expected 1 rows with sum"):
-        restore_backup(small, Settings(home=tmp_path / "target", database_url=empty_url))
+        restore_backup(small, Settings(home=tmp_path / "target", database_url=empty_url), 100.0)
     with Database(empty_url) as database:
         assert database.revision() is None
 
@@ -213,7 +216,7 @@ def test_a_backup_of_a_newer_release_and_one_of_nothing(small: Path, tmp_path: P
 
     newer = rewritten(small, {"manifest.json": msgspec.json.encode(msgspec.structs.replace(manifest, revision="9999"))})
     with pytest.raises(StoreError, match=r"made by a newer release \(revision 9999\)"):
-        restore_backup(newer, Settings(home=tmp_path / "target"))
+        restore_backup(newer, Settings(home=tmp_path / "target"), 100.0)
     assert list((tmp_path / "target").iterdir()) == []
     with (
         Database(f"sqlite:///{tmp_path / 'nothing.sqlite3'}") as database,
@@ -236,7 +239,7 @@ def test_a_backup_of_an_older_release_is_migrated(tmp_path: Path, into: Settings
             command.upgrade(config, "0001")
             fill_first_release(connection)
         write_backup(database, Settings(home=tmp_path / "old"), tmp_path / "backup", 1.0, plain_keys=False)
-    restore_backup(tmp_path / "backup", into)
+    restore_backup(tmp_path / "backup", into, 100.0)
     with Database(into.sqlalchemy_url) as restored, restored.read() as session:
         assert restored.revision() in restored.known_revisions() - {"0001"}
         assert session.scalar(text("SELECT count(*) FROM alarm_evidence")) == 1

@@ -12,10 +12,11 @@ from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata
 
 from cloud_hub.errors import GateError, KeysError, NotFoundError
+from cloud_hub.trust import ceremony
 from cloud_hub.trust import repository as repository_module
 from cloud_hub.trust.documents import Expiry
 from cloud_hub.trust.keys import create_repository, load_signer, open_repository
-from cloud_hub.trust.repository import Repository
+from cloud_hub.trust.repository import Repository, note_restored
 from models.bundle.archive import read_bundle
 from models.bundle.manifest import Manifest
 from models.bundle.metadata import decode_metadata
@@ -26,6 +27,7 @@ from tests.simulators.bundles import make_bundle, make_manifest
 NOW = 1_800_000_000.0
 DAY = 86_400.0
 DIGEST = "ab" * 32
+ALL_BELOW_ROOT = ("targets", "snapshot", "timestamp")
 
 
 @pytest.fixture
@@ -232,6 +234,46 @@ def test_refresh_at_half_life(repository: Repository, after_days: float, signed:
     assert versions(repository) == {"root": 1} | {
         role: 2 if role in signed else 1 for role in ("timestamp", "snapshot", "targets")
     }
+
+
+def test_what_comes_from_a_backup_is_signed_beyond_all_that_gateways_have_seen(home: Path, repository: Repository):
+    """Rollback is what gateways refuse: a hub that was put back to last week must come back ahead of next week."""
+    add(repository)
+    before = {path.name: path.read_bytes() for path in (home / "repository").iterdir() if path.is_file()}
+    for i in range(5):
+        add(repository, make_manifest(version=f"2.{i}"), f"{i:064x}")
+    seen = versions(repository)
+    for path in (home / "repository").glob("*.json"):
+        path.unlink()
+    for name, data in before.items():
+        (home / "repository" / name).write_bytes(data)
+    note_restored(home / "repository", NOW - 50, NOW)
+    restored = reopened(home)
+    assert all(versions(restored)[role] < seen[role] for role in ALL_BELOW_ROOT)
+    assert restored.refresh(NOW + 60) == ("targets", "snapshot", "timestamp")
+    assert versions(restored) == {"root": 1} | dict.fromkeys(ALL_BELOW_ROOT, 2 + 1 + 1050)
+    assert (restored.refresh(NOW + 61), restored.concerns(NOW + 61)) == ((), [])
+    add(restored, make_manifest(version="3.0.0"), "cd" * 32)
+    assert versions(restored)["targets"] == 1054  # from there one by one
+
+
+def test_targets_that_are_signed_elsewhere_wait_for_people_after_a_backup(home: Path):
+    key = home / "keys" / "targets.pem"
+    hidden = key.read_bytes()
+    key.unlink()
+    note_restored(home / "repository", NOW - 50, NOW)
+    repository = reopened(home)
+    assert repository.refresh(NOW + 60) == ("snapshot", "timestamp")
+    assert repository.refresh(NOW + 61) == ()
+    assert [text for text in repository.concerns(NOW + 61) if "targets come from a backup" in text]
+    proposal = ceremony.propose_targets(repository, NOW + 62, 365)
+    assert proposal.signed.version == 1052
+    key.write_bytes(hidden)
+    proposal.sign(reopened(home)._signers["targets"])
+    key.unlink()
+    repository.adopt(None, proposal, NOW + 62)
+    assert versions(repository)["targets"] == 1052
+    assert not [text for text in repository.concerns(NOW + 62) if "backup" in text]
 
 
 def test_expiry_can_be_chosen(home: Path):
