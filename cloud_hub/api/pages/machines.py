@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import quote
 
+import numpy as np
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
@@ -21,7 +22,7 @@ from cloud_hub.store import alarm_queries, fleet_queries, history_queries
 from cloud_hub.store import views as v
 from cloud_hub.store.alarm_queries import AlarmFilter
 from cloud_hub.store.paging import Paging
-from cloud_hub.store.trend_columns import TrendColumns, trend_columns
+from cloud_hub.store.trend_buckets import trend_series
 
 router = APIRouter(include_in_schema=False)
 Actor = Annotated[Principal, Depends(needs(Permission.ALARMS_ACT))]
@@ -55,7 +56,9 @@ def get_machine(
     now_s = context.now_s()
     chosen = point or _worst(detail.points)
     alarms = alarm_queries.search_alarms(session, _SHOWN, AlarmFilter(machine=machine))
-    trend = trend_columns(session, machine, chosen, since_s=now_s - days * _DAY_S) if chosen else None
+    trend = None
+    if chosen:  # a gateway's clock may be ahead of ours
+        trend = trend_series(session, machine, chosen, since_s=now_s - days * _DAY_S, until_s=now_s + _DAY_S)
     return render(
         request,
         "machines/page.html.j2",
@@ -77,24 +80,27 @@ def _worst(points: tuple[v.PointView, ...]) -> str | None:
 
 
 def _chart(
-    trend: TrendColumns, title: str, alarms: tuple[v.AlarmView, ...], point: str | None, now_s: float, days: int
+    trend: v.TrendSeriesView, title: str, alarms: tuple[v.AlarmView, ...], point: str | None, now_s: float, days: int
 ) -> Svg | None:
-    if not len(trend.time_s):
+    if not trend.items:
         return None
+    times_s, mean, peak = (
+        np.array([getattr(item, name) for item in trend.items], np.float64)  # NaN for None
+        for name in ("time_s", "score_mean", "score_max")
+    )
     marks = [
         Mark(alarm.raised_s, "alarm", f"Alarm raised: {alarm.summary}") for alarm in alarms if alarm.point == point
     ]
-    begin_s = max(now_s - days * _DAY_S, float(trend.time_s[0])) if trend.more else now_s - days * _DAY_S
     return trend_chart(
         "score-trend",
         f"Score of {title}",
-        trend.time_s,
-        trend.mean,
-        high=trend.peak,
+        times_s,
+        mean,
+        high=peak,
         label="Score (1 = the limit)",
         limit=_LIMIT,
         marks=marks,
-        span_s=(begin_s, max(now_s, float(trend.time_s[-1]))),
+        span_s=(now_s - days * _DAY_S, max(now_s, float(times_s[-1]))),
     )
 
 

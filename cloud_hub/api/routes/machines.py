@@ -16,20 +16,23 @@ from cloud_hub.api.context import SessionDep, TimeFilter
 from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.charts.thin import m4
-from cloud_hub.store import alarm_queries, trend_columns
+from cloud_hub.store import alarm_queries, trend_buckets
 
 router = APIRouter(tags=["machines"], dependencies=[Depends(needs(Permission.FLEET_READ))])
 _DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _ONE = problem_responses(HTTPStatus.NOT_FOUND, *_DENIED)
 _RAW = [Depends(needs(Permission.DATA_READ))]
-_DAY_S = 86_400.0
+_EVER_S = 1e11
 Axis = Annotated[str | None, Query(max_length=200, description="By default the one where the fault stands out most.")]
 Event = Annotated[int | None, Query(ge=1, lt=2**63, description="An event's id; else the highest score's.")]
 
 
 class TrendBody(BaseModel):
-    """One point over time, oldest first; null where not known. `limit`: of the score."""
+    """One point over time, oldest first; null where not known. `resolution_s`: length of each item, 0 for rows as they
+    came. `limit`: of the score.
+    """
 
+    resolution_s: int
     gateway: list[str]
     time_s: list[float]
     span_s: list[float]
@@ -93,17 +96,29 @@ class WaveformBody(BaseModel):
 
 @router.get("/machines/{machine}/points/{point}/trend", responses=_ONE)
 def get_trend(
-    session: SessionDep, machine: str, point: str, since: TimeFilter = None, until: TimeFilter = None
+    session: SessionDep,
+    machine: str,
+    point: str,
+    since: TimeFilter = None,
+    until: TimeFilter = None,
+    max_points: Annotated[int, Query(ge=1, le=trend_buckets.MAX_POINTS)] = trend_buckets.MAX_POINTS,
 ) -> TrendBody:
-    """The newest trend rows of a point, oldest first, at most 2,000: from `since` up to but without `until`."""
-    found = trend_columns.trend_columns(session, machine, point, since_s=since, until_s=until)
+    """The trend of a point by column, from `since` up to but without `until`, at the finest resolution that has at most
+    so many points of it.
+    """
+    found = trend_buckets.trend_series(
+        session, machine, point, since_s=since or 0.0, until_s=_EVER_S if until is None else until,
+        max_points=max_points,
+    )  # fmt: skip
+    items = found.items
     return TrendBody(
-        gateway=list(found.gateways),
-        time_s=found.time_s.tolist(),
-        span_s=found.span_s.tolist(),
-        score_mean=[None if np.isnan(value) else value for value in found.mean.tolist()],
-        score_max=[None if np.isnan(value) else value for value in found.peak.tolist()],
-        rms=[list(row) for row in found.rms],
+        resolution_s=found.resolution_s,
+        gateway=[item.gateway for item in items],
+        time_s=[item.time_s for item in items],
+        span_s=[item.span_s for item in items],
+        score_mean=[item.score_mean for item in items],
+        score_max=[item.score_max for item in items],
+        rms=[list(item.rms) for item in items],
         limit=1.0,
     )
 
