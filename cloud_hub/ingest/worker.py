@@ -1,10 +1,12 @@
-"""The one thread that stores what gateways send.
+"""Stores what gateways send.
 
-take from the link's queue -> parse -> store a batch in one transaction -> receipts. A receipt goes out only after its
-transaction is committed: whatever the hub has receipted survives its death, whatever it has not is sent again.
+take from the link's queue -> parse | store a batch in one transaction | receipts. Each `|` is a step from one thread to
+the next, so that a batch is parsed while the database works on the one before and the broker takes the receipts of the
+one before that. A receipt goes out only after its transaction is committed: whatever the hub has receipted survives its
+death, whatever it has not is sent again.
 
 When the database is away, busy or full the batch waits; when something in a batch cannot be stored the batch is cut in
-halves until that one message stands alone, and is rejected. A fault in this code itself ends the thread and is told to
+halves until that one message stands alone, and is rejected. A fault in this code itself ends the threads and is told to
 `on_failure`: a hub that no longer stores must not look as if it did.
 """
 
@@ -13,12 +15,13 @@ from __future__ import annotations
 import gc
 import logging
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cloud_hub.errors import LinkError, StoreError, StoreUnavailableError
 from cloud_hub.ingest.assemble import assemble_capture
@@ -27,7 +30,7 @@ from cloud_hub.ingest.status import IngestStatus
 from cloud_hub.store.capture_writer import unfinished_captures
 from cloud_hub.store.database import Database
 from cloud_hub.store.writer import Outcome, Receipts, Received, Writer
-from cloud_hub.transport import Incoming
+from cloud_hub.transport import Incoming, IncomingQueue
 from models.contract import topics
 from models.contract.ids import GatewayId
 from models.contract.messages import ReceiptBody, encode
@@ -36,13 +39,17 @@ _log = logging.getLogger(__name__)
 _MAX_RECEIPTS = 1000  # in one message: the contract's bound
 _DRAIN_S = 45.0
 _CAPTURE_RETRY_S = 60.0
+_POLL_S = 0.2
+_SWITCH_S = 0.0005
+_T = TypeVar("_T")
+_Messages = list[tuple[str, bytes]]
 
 
 class Broker(Protocol):
     """What the worker needs of `cloud_hub.transport.Link`."""
 
     @property
-    def incoming(self) -> queue.Queue[Incoming]:
+    def incoming(self) -> IncomingQueue:
         """Messages as they come."""
 
     @property
@@ -94,64 +101,108 @@ class IngestWorker:
         self._writer = Writer(database, now_s)
         self._captures_due: dict[str, float] = {}  # id -> monotonic time from when to try
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
+        # One batch waits before each step; None says that no more will come.
+        self._parsed: queue.Queue[list[Received] | None] = queue.Queue(1)
+        self._committed: queue.Queue[_Messages | None] = queue.Queue(1)
+        steps = {"ingest": self._take_in, "ingest-store": self._store_all, "ingest-receipts": self._receipt_all}
+        self._threads = [
+            threading.Thread(target=self._run, args=(step,), name=name, daemon=True) for name, step in steps.items()
+        ]
 
     def start(self) -> None:
         """Begin. Captures that were complete when the hub last stopped get their files first."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, timeout_s: float = 60.0) -> None:
         """Store and receipt what has come so far, then end. Let the link hold first: its messages end then, too."""
         self._stop.set()
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
             _log.error(
                 "ingest did not end within %g s; what it held is not receipted and will be sent again", timeout_s
             )
 
-    def _run(self) -> None:
+    def _run(self, step: Callable[[], None]) -> None:
         try:
-            if self._finishes_captures:
-                with self._database.read() as session:
-                    self._captures_due = dict.fromkeys(unfinished_captures(session), 0.0)
-            self._loop()
+            step()
         except Exception as error:  # noqa: BLE001 - told to the owner, who ends the program
             _log.exception("ingest failed")
             self.failure = error
             self._on_failure()
 
-    def _loop(self) -> None:
+    def _take_in(self) -> None:
+        """First thread: messages to batches of what is worth storing."""
         drain_until = None
-        while True:
+        while self.failure is None:
             batch = self._collect()
             if batch:
-                self.take(batch)
-            self._assemble_due()
+                self._hand_on(self._parsed, self._parse(batch))
             if self._stop.is_set():
                 drain_until = drain_until or time.monotonic() + _DRAIN_S
                 if not batch or time.monotonic() > drain_until:
-                    return
+                    break
+        self._hand_on(self._parsed, None)
+
+    def _store_all(self) -> None:
+        """Second thread: batches to receipts, and to files of captures."""
+        if self._finishes_captures:
+            with self._database.read() as session:
+                self._captures_due = dict.fromkeys(unfinished_captures(session), 0.0)
+        while self.failure is None:
+            self._assemble_due()
+            try:
+                batch = self._parsed.get(timeout=_POLL_S)
+            except queue.Empty:
+                continue
+            if batch is None:
+                break
+            self._hand_on(self._committed, self._store(batch))
+        self._assemble_due()
+        self._hand_on(self._committed, None)
+
+    def _receipt_all(self) -> None:
+        """Third thread: receipts to the broker."""
+        while self.failure is None:
+            try:
+                messages = self._committed.get(timeout=_POLL_S)
+            except queue.Empty:
+                continue
+            if messages is None:
+                return
+            self._publish(messages)
+
+    def _hand_on(self, to: queue.Queue[_T], item: _T) -> None:
+        """To the next thread, once it has room; unless a thread has failed, after which nothing goes on."""
+        while self.failure is None:
+            try:
+                to.put(item, timeout=_POLL_S)
+            except queue.Full:
+                continue
+            return
 
     def _collect(self) -> list[Incoming]:
         """The next messages; none when none came for a while."""
-        incoming = self._broker.incoming
-        try:
-            batch = [incoming.get(timeout=0.2)]
-        except queue.Empty:
-            return []
-        size = len(batch[0].payload)
-        until = time.monotonic() + self._limits.linger_s
-        while len(batch) < self._limits.messages and size < self._limits.payload_bytes:
-            try:
-                message = incoming.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
+        incoming, limits = self._broker.incoming, self._limits
+        batch = incoming.get_some(limits.messages, limits.payload_bytes, _POLL_S)
+        size = sum(len(message.payload) for message in batch)
+        until = time.monotonic() + limits.linger_s
+        while batch and len(batch) < limits.messages and size < limits.payload_bytes:
+            left_s = until - time.monotonic()
+            more = incoming.get_some(limits.messages - len(batch), limits.payload_bytes - size, max(0.0, left_s))
+            if not more:
                 break
-            batch.append(message)
-            size += len(message.payload)
+            batch += more
+            size += sum(len(message.payload) for message in more)
         return batch
 
     def take(self, batch: Sequence[Incoming]) -> None:
-        """Parse, store and receipt these messages."""
+        """Parse, store and receipt these messages, all in the caller's thread."""
+        self._publish(self._store(self._parse(batch)))
+
+    def _parse(self, batch: Sequence[Incoming]) -> list[Received]:
         self.status.count("received", len(batch))
         received = []
         for incoming in batch:
@@ -164,50 +215,48 @@ class IngestWorker:
                 self.status.count("passed_over")
             else:
                 received.append(Received(message, incoming.retained, incoming.topic, len(incoming.payload)))
-        if received:
-            self._store(received)
+        return received
 
     def _reject(self, topic: str, reason: str, text: str, payload_bytes: int) -> None:
         _log.warning("rejected (%s): %s", reason, text)
         self.status.reject(self._now_s(), topic, reason, text, payload_bytes)
 
-    def _store(self, batch: list[Received]) -> None:
-        while True:
+    def _store(self, batch: list[Received]) -> _Messages:
+        """Store these messages; their receipts, in messages to gateways."""
+        while batch:
             try:
                 outcome = self._writer.store(batch)
             except StoreUnavailableError as error:
                 _log.error("%d messages wait: %s", len(batch), error)
                 self.status.failed(str(error))
                 if self._stop.wait(self._limits.retry_s):
-                    return  # unstored and not receipted: their gateways will send them again
+                    break  # unstored and not receipted: their gateways will send them again
             except StoreError as error:
-                self._store_apart(batch, error)
-                return
+                return self._store_apart(batch, error)
             else:
-                self._after_commit(outcome)
-                return
+                return self._after_commit(outcome)
+        return []
 
-    def _store_apart(self, batch: list[Received], error: StoreError) -> None:
+    def _store_apart(self, batch: list[Received], error: StoreError) -> _Messages:
         if len(batch) == 1:
             self._reject(batch[0].topic, "store", str(error), batch[0].payload_bytes)
-            return
+            return []
         middle = len(batch) // 2
-        self._store(batch[:middle])
-        self._store(batch[middle:])
+        return self._store(batch[:middle]) + self._store(batch[middle:])
 
-    def _after_commit(self, outcome: Outcome) -> None:
+    def _after_commit(self, outcome: Outcome) -> _Messages:
         self.status.committed(self._now_s())
         self.status.count_all("stored", outcome.stored)
         self.status.count_all("duplicate", outcome.duplicates)
         for refused in outcome.refused:
             topic = topics.topic_of(topics.Capture(GatewayId(refused.message.gateway)))
             self._reject(topic, refused.reason, refused.text, len(refused.message.data))
-        self._publish(receipt_messages(outcome.receipts))
         if outcome.evidence:
             self._on_evidence()
         self._captures_due.update(dict.fromkeys(outcome.complete_captures, 0.0))
+        return receipt_messages(outcome.receipts)
 
-    def _publish(self, messages: list[tuple[str, bytes]]) -> None:
+    def _publish(self, messages: _Messages) -> None:
         if not messages:
             return
         if not self._broker.connected:
@@ -245,9 +294,10 @@ def settle_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
+    sys.setswitchinterval(_SWITCH_S)
 
 
-def receipt_messages(receipts: dict[str, Receipts]) -> list[tuple[str, bytes]]:
+def receipt_messages(receipts: dict[str, Receipts]) -> _Messages:
     """Topic and payload of the receipts for each gateway, as many messages as the contract's bounds ask for."""
     messages = []
     for gateway, receipt in sorted(receipts.items()):

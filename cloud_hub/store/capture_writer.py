@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import cast
 
-from sqlalchemy import Table, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from cloud_hub.store import tables as t
@@ -71,7 +70,7 @@ def store_chunks(session: Session, chunks: list[CaptureChunk], now_s: float) -> 
             continue
         result.receipted.append(chunk)
         rows.setdefault(chunk.index, _chunk_row(chunk))
-    table = cast(Table, t.CaptureChunk.__table__)
+    table = t.table_of(t.CaptureChunk)
     new = insert_new(session, table, rows.values(), key=["capture_id", "index"], returning=["samples"])
     result.stored = len(new)
     capture.received += len(new)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +15,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import (
+    BigInteger,
+    Column,
     ColumnElement,
     Connection,
     Engine,
@@ -25,11 +25,13 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    cast,
     create_engine,
     event,
     func,
     select,
     text,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
@@ -45,12 +47,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from cloud_hub.errors import SettingsError, StoreError, StoreUnavailableError
 from cloud_hub.settings import Settings
-from cloud_hub.store.bulk import copy_rows, insert_rows
+from cloud_hub.store.bulk import Columns, add_rows, by_column, merge_rows, stage_rows
 
 __all__ = [
     "Database",
     "Session",
     "insert_all",
+    "insert_columns",
     "insert_new",
     "migration_config",
     "open_database",
@@ -210,12 +213,16 @@ def migration_config() -> Config:
     return config
 
 
+def insert_columns(session: Session, table: Table, columns: Columns) -> None:
+    """Append rows that come as a list of all values for each column."""
+    if len(next(iter(columns.values()))):
+        add_rows(session, table, columns)
+
+
 def insert_all(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append rows, all with the same columns."""
-    if _in_bulk(session, rows):
-        copy_rows(session, table, rows)
-    elif rows:
-        session.execute(table.insert(), rows)
+    if rows:
+        add_rows(session, table, by_column(rows))
 
 
 def upsert(
@@ -223,21 +230,25 @@ def upsert(
 ) -> None:
     """Insert rows; where the key exists, set the columns `update` to the new values, or leave the row when none.
 
-    All rows have the same columns.
+    All rows have the same columns. Of several with one key the last one counts when there is something to update.
     """
-    values = list(rows)
+    key, update, values = list(key), list(update), list(rows)
     if not values:
         return
     if _in_bulk(session, values):
-        insert_rows(session, table, values, key=key, update=update)
-        return
-    statement = _insert(session, table)
-    columns = {name: statement.excluded[name] for name in update}
-    if columns:
-        statement = statement.on_conflict_do_update(index_elements=list(key), set_=columns)
+        if update:  # PostgreSQL updates no row twice in one statement
+            values = list({tuple(row[name] for name in key): row for row in values}.values())
+        stage_rows(session, table, by_column(values), key=key, update=update)
+    elif _is_sqlite(session):
+        merge_rows(session, table, by_column(values), key=key, update=update)
     else:
-        statement = statement.on_conflict_do_nothing(index_elements=list(key))
-    session.execute(statement, [dict(row) for row in values])
+        statement = postgresql.insert(table)
+        columns = {name: statement.excluded[name] for name in update}
+        if columns:
+            statement = statement.on_conflict_do_update(index_elements=key, set_=columns)
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=key)
+        session.execute(statement, [dict(row) for row in values])
 
 
 def insert_new(
@@ -251,7 +262,7 @@ def insert_new(
     if not values:
         return []
     if _in_bulk(session, values):
-        return insert_rows(session, table, values, key=key, returning=returning)
+        return stage_rows(session, table, by_column(values), key=list(key), returning=list(returning))
     statement = (
         _insert(session, table)
         .on_conflict_do_nothing(index_elements=list(key))
@@ -264,33 +275,52 @@ def rows_with(
     session: Session,
     table: Table,
     columns: Iterable[str],
-    key: tuple[str, str],
-    values: Iterable[tuple[str, str]],
+    key: Sequence[str],
+    values: Iterable[tuple[Any, ...]],
     *,
     where: Iterable[ColumnElement[bool]] = (),
 ) -> Iterator[Row[Any]]:
-    """The rows whose two text columns `key` have one of these pairs of values, each found through the index on them.
+    """The rows whose columns `key` have one of these combinations of values, each looked up in the index on them.
 
-    `where` are more conditions.
+    One statement however many there are, and one that the database cannot turn around: given some thousand values
+    PostgreSQL would rather read the whole table, which takes longer every day. `where` are more conditions.
     """
-    query = select(*(table.c[name] for name in columns)).where(*where)
-    first, second = (table.c[name] for name in key)
-    pairs = sorted(set(values))
-    if session.get_bind().dialect.name == "postgresql":
-        # Arrays, not IN: one statement however many pairs there are.
-        arrays = [bindparam(f"of_{name}", type_=postgresql.ARRAY(Text)) for name in key]
-        wanted = func.unnest(*arrays).table_valued(*key, name="wanted").render_derived()
-        query = query.join(wanted, and_(first == wanted.c[key[0]], second == wanted.c[key[1]]))
-        lists = [list(part) for part in zip(*pairs, strict=True)] or [[], []]
-        yield from session.execute(query, {f"of_{name}": part for name, part in zip(key, lists, strict=True)})
+    wanted = sorted(set(values))
+    if not wanted:
         return
-    for value, group in groupby(pairs, key=itemgetter(0)):  # SQLite has no index for pairs in a list
-        yield from session.execute(query.where(first == value, second.in_([pair[1] for pair in group])))
+    if _is_sqlite(session):
+        given = func.json_each(bindparam("given")).table_valued("value", name="given")
+        parts = [func.json_extract(given.c.value, f"$[{i}]") for i in range(len(key))]
+        same = [table.c[name] == part for name, part in zip(key, parts, strict=True)]
+        query = select(*(table.c[name] for name in columns)).select_from(given.join(table, and_(*same))).where(*where)
+        yield from session.execute(query, {"given": _to_json(wanted)})
+        return
+    arrays = [cast(bindparam(f"of_{name}", type_=Text), _array_of(table.c[name])) for name in key]
+    asked = func.unnest(*arrays).table_valued(*key, name="asked").render_derived()
+    same = [table.c[name] == asked.c[name] for name in key]
+    found = select(*(table.c[name] for name in columns)).where(*same, *where).offset(0).lateral("found")
+    lists = {f"of_{name}": _array_text(part) for name, part in zip(key, zip(*wanted, strict=True), strict=True)}
+    yield from session.execute(select(*found.c).select_from(asked.join(found, true())), lists)
+
+
+def _is_sqlite(session: Session) -> bool:
+    return session.get_bind().dialect.name == "sqlite"
 
 
 def _in_bulk(session: Session, rows: Sequence[object]) -> bool:
-    """Whether COPY pays: it has a few round trips of its own."""
-    return len(rows) >= _COPY_ROWS and session.get_bind().dialect.name == "postgresql"
+    """Whether COPY into a temporary table pays: it has a few round trips of its own."""
+    return len(rows) >= _COPY_ROWS and not _is_sqlite(session)
+
+
+def _array_of(column: Column[Any]) -> postgresql.ARRAY[Any]:
+    """Numbers or words."""
+    return postgresql.ARRAY(BigInteger if isinstance(column.type, BigInteger) else Text)
+
+
+def _array_text(values: Sequence[Any]) -> str:
+    """An array as PostgreSQL reads it: the driver takes longer over a list than over all rows that are stored by it."""
+    quoted = (str(value).replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return '{"' + '","'.join(quoted) + '"}'
 
 
 def _insert(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
-from sqlalchemy import Table, delete, update
+from sqlalchemy import delete, update
 
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database, insert_new
 
 KEPT_S = 24 * 3600.0
-_TABLE = cast(Table, t.IdempotencyKey.__table__)
+_TABLE = t.table_of(t.IdempotencyKey)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Self, cast
+from typing import Self
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from cloud_hub.accounts.permissions import Principal
@@ -182,7 +182,7 @@ def insert_wants(session: Session, records: Sequence[WantRecord]) -> None:
     if not records:
         return
     session.execute(
-        cast(Table, t.Want.__table__).insert(),
+        t.table_of(t.Want).insert(),
         [
             {
                 "gateway": r.gateway,
@@ -211,7 +211,7 @@ def insert_wants(session: Session, records: Sequence[WantRecord]) -> None:
                 }
             )
     if rows:
-        session.execute(cast(Table, t.WantBundle.__table__).insert(), rows)
+        session.execute(t.table_of(t.WantBundle).insert(), rows)
 
 
 def newest_wants(session: Session, gateways: Sequence[str]) -> dict[str, WantRecord]:

@@ -16,7 +16,7 @@ from cloud_hub.rollout.plan import Plan
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import upsert
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
-from cloud_hub.store.rollouts import table_of
+from cloud_hub.store.tables import table_of
 
 RolloutStatus = Literal["awaiting_approval", "trying", "releasing", "paused", "aborting", "aborted", "finished"]
 MemberStage = Literal["waiting", "sent", "shadow", "released", "running", "done", "failed", "returned"]

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-from sqlalchemy import Table, and_, bindparam, func, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from cloud_hub.delivery.registry import BundleRecord, WantRecord
@@ -86,7 +86,7 @@ class RolloutStore:
             session.add(t.Rollout(id=rollout.id, revision=1, **fixed, **_rollout_values(rollout)))
             session.flush()
             rows = [{"rollout_id": rollout.id, "gateway": g, **_member_values(m)} for g, m in state.members.items()]
-            session.execute(table_of(t.RolloutMember).insert(), rows)
+            session.execute(t.table_of(t.RolloutMember).insert(), rows)
             session.add(t.RolloutNote(rollout_id=rollout.id, time_s=now_s, event="created", text="", by=by))
             note(session)
 
@@ -272,7 +272,7 @@ def save(session: Session, stored: Stored, outcome: Outcome) -> Stored:
     if not won:
         raise ConflictError(f"rollout {rollout.id}: changed by somebody else meanwhile")
     if outcome.changed:
-        table = table_of(t.RolloutMember)
+        table = t.table_of(t.RolloutMember)
         statement = (
             table.update()
             .where(table.c.rollout_id == rollout.id, table.c.gateway == bindparam("this"))
@@ -314,11 +314,6 @@ def _member(values: tuple[Any, ...]) -> Member:
         if fields[name] is not None:
             fields[name] = msgspec.convert(fields[name], Behaviour)
     return Member(**fields)
-
-
-def table_of(row: type[t.Base]) -> Table:
-    """The table of a row's class."""
-    return cast(Table, row.__table__)
 
 
 # ------------------------------------------------------------------------------------------------ facts

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, delete, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from cloud_hub.errors import NotFoundError
@@ -27,7 +27,7 @@ _WORST_LAST = ("ok", "warming_up", "warn", "alarm")
 _KEY = ("machine_id", "point", "resolution_s", "time_s", "gateway_id")
 _SUMS = ("rows", "windows", "flagged", "scored", "score_sum", "score_max", "weight", "rms_sum", "verdict")
 _MAX_COARSE_ROWS = 200_000
-_BUCKETS = cast(Table, t.TrendBucket.__table__)
+_BUCKETS = t.table_of(t.TrendBucket)
 
 
 @dataclass(slots=True)
@@ -207,9 +207,8 @@ def trend_series(
             return v.TrendSeriesView(machine, point, resolution_s, tuple(items))
     source_s = coarsest if reaches_s is not None else 0  # 0: nothing was folded yet
     items = _items(session, machine, point, source_s, since_s, until_s, gateway, _MAX_COARSE_ROWS)
-    span_s = (
-        coarsest * max(1, -(-len(items) // max_points)) if source_s else max(1, int((until_s - since_s) / max_points))
-    )
+    covered_s = items[-1].time_s - items[0].time_s if items else 0.0  # less than was asked for, where it is "all"
+    span_s = coarsest * max(1, -(-len(items) // max_points)) if source_s else int(covered_s / max_points) + 1
     return v.TrendSeriesView(machine, point, span_s, tuple(_merged(items, span_s)))
 
 
@@ -234,7 +233,8 @@ def _items(
 ) -> list[v.TrendView]:
     """Rows or buckets that begin in the span, oldest first."""
     row = t.Trend if resolution_s == 0 else t.TrendBucket
-    query: Select[Any] = select(row).where(row.machine_id == machine, row.point == point)
+    columns = _ROW_COLUMNS if resolution_s == 0 else _BUCKET_COLUMNS
+    query: Select[Any] = select(*columns).where(row.machine_id == machine, row.point == point)
     if resolution_s:
         query = query.where(t.TrendBucket.resolution_s == resolution_s)
         since_s = since_s // resolution_s * resolution_s
@@ -242,23 +242,28 @@ def _items(
     if gateway is not None:
         query = query.where(row.gateway_id == gateway)
     order = (row.time_s, t.Trend.id) if resolution_s == 0 else (row.time_s, row.gateway_id)
-    found = session.scalars(query.order_by(*order).limit(limit))
-    return [_row_view(r) if isinstance(r, t.Trend) else _bucket_view(r) for r in found]
+    view = _row_view if resolution_s == 0 else _bucket_view
+    return [view(machine, point, found) for found in session.execute(query.order_by(*order).limit(limit))]
 
 
-def _row_view(row: t.Trend) -> v.TrendView:
+_ROW_COLUMNS = (t.Trend.gateway_id, t.Trend.time_s, t.Trend.span_s, t.Trend.windows, t.Trend.flagged,
+                t.Trend.score_mean, t.Trend.score_max, t.Trend.rms, t.Trend.verdict)  # fmt: skip
+_BUCKET_COLUMNS = tuple(getattr(t.TrendBucket, name) for name in ("gateway_id", "time_s", "resolution_s", *_SUMS))
+
+
+def _row_view(machine: str, point: str, row: Row[Any]) -> v.TrendView:
     return v.TrendView(
-        gateway=row.gateway_id, machine=row.machine_id, point=row.point, time_s=row.time_s, span_s=row.span_s,
+        gateway=row.gateway_id, machine=machine, point=point, time_s=row.time_s, span_s=row.span_s,
         windows=row.windows, flagged=row.flagged, score_mean=row.score_mean, score_max=row.score_max,
-        rms=tuple(row.rms), verdict=row.verdict,  # type: ignore[arg-type]  # checked before it was stored
+        rms=tuple(row.rms), verdict=row.verdict,
     )  # fmt: skip
 
 
-def _bucket_view(row: t.TrendBucket) -> v.TrendView:
+def _bucket_view(machine: str, point: str, row: Row[Any]) -> v.TrendView:
     return v.TrendView(
         gateway=row.gateway_id,
-        machine=row.machine_id,
-        point=row.point,
+        machine=machine,
+        point=point,
         time_s=row.time_s,
         span_s=float(row.resolution_s),
         windows=row.windows,
@@ -266,7 +271,7 @@ def _bucket_view(row: t.TrendBucket) -> v.TrendView:
         score_mean=row.score_sum / row.scored if row.scored else None,
         score_max=row.score_max,
         rms=tuple(value / row.weight for value in row.rms_sum) if row.weight else (),
-        verdict=row.verdict,  # type: ignore[arg-type]  # checked before it was stored
+        verdict=row.verdict,
     )
 
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import msgspec
-from sqlalchemy import Row, Table, bindparam, delete, update
+from sqlalchemy import bindparam, delete, update
 from sqlalchemy.orm import Session
 
-from cloud_hub.store import alarm_places, alarm_standing
+from cloud_hub.errors import StoreError, StoreUnavailableError
 from cloud_hub.store import tables as t
+from cloud_hub.store.bulk import Columns
 from cloud_hub.store.capture_writer import Refused, store_chunks
-from cloud_hub.store.database import Database, insert_all, insert_new, rows_with, upsert
-from cloud_hub.store.episodes import Episode, advance, summary_of
-from models.contract.messages import Ack, AgentState, AlarmEvent, CaptureChunk, Diagnosis, TrendBatch
+from cloud_hub.store.database import Database, insert_all, insert_columns, insert_new, upsert
+from cloud_hub.store.event_writer import store_events
+from cloud_hub.store.once import SeqKey, insert_once
+from cloud_hub.store.tables import table_of
+from models.contract.messages import Ack, AgentState, AlarmEvent, CaptureChunk, TrendBatch
 
 Message = AgentState | Ack | AlarmEvent | TrendBatch | CaptureChunk
 _M = TypeVar("_M")
-_Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,46 +58,107 @@ class Outcome:
 
 
 class Writer:
-    """Stores batches. `now_s` gives the hub's UTC time."""
+    """Stores batches. `now_s` gives the hub's UTC time.
+
+    It remembers which gateways, machines and points it has stored, so that most batches need not say them again.
+    """
 
     def __init__(self, database: Database, now_s: Callable[[], float]) -> None:
         self._database = database
         self._now_s = now_s
+        self._known = _Places()
 
     def store(self, batch: Sequence[Received]) -> Outcome:
         """Store a batch, in the order given. When this returns it is committed; when it raises, nothing is stored.
 
         Raises: StoreUnavailableError: the same batch may be stored later. StoreError: something in it cannot be stored.
         """
+        try:
+            return self._store(batch, careful=False)
+        except StoreUnavailableError:
+            raise
+        except StoreError:
+            # Two reasons may lie here and not in the batch: what is remembered is there no more, or another hub has
+            # just stored the same.
+            self._known = _Places()
+            return self._store(batch, careful=True)
+
+    def _store(self, batch: Sequence[Received], *, careful: bool) -> Outcome:
         outcome = Outcome()
         messages = [received.message for received in batch]
+        named = _places_in(messages)
+        new = named.without(self._known)
+        events = _of(messages, AlarmEvent)
         with self._database.write(shared=True) as session:
             now_s = self._now_s()  # not before it is our turn to write
-            _store_gateways(session, batch, now_s)
-            _store_machines(session, messages, now_s)
+            _store_gateways(session, new, batch, now_s)
+            _store_machines(session, new, now_s)
             _store_states(session, _of(messages, AgentState), outcome)
-            _store_points(session, messages)
+            _store_points(session, new)
             _store_acks(session, _of(messages, Ack), now_s, outcome)
-            _store_events(session, _of(messages, AlarmEvent), now_s, outcome)
-            _store_trends(session, _of(messages, TrendBatch), now_s, outcome)
+            stored, outcome.evidence = store_events(session, events, now_s, careful=careful)
+            _store_trends(session, _of(messages, TrendBatch), now_s, outcome, careful)
             _store_captures(session, _of(messages, CaptureChunk), now_s, outcome)
+        self._known.add(new)
+        for event in events:
+            outcome.receipts[event.gateway].events.append((event.boot_id, event.seq))
+        outcome.stored["event"] += stored
+        outcome.duplicates["event"] += len(events) - stored
         return outcome
+
+
+@dataclass(slots=True)
+class _Places:
+    """Gateways, machines, and points (gateway, machine, point) with the slot that they were named with."""
+
+    gateways: set[str] = field(default_factory=set)
+    machines: set[str] = field(default_factory=set)
+    points: dict[tuple[str, str, str], str | None] = field(default_factory=dict)
+
+    def without(self, others: _Places) -> _Places:
+        """Those that are not among the others."""
+        points = {key: slot for key, slot in self.points.items() if key not in others.points}
+        return _Places(self.gateways - others.gateways, self.machines - others.machines, points)
+
+    def add(self, others: _Places) -> None:
+        """Remember more; begin anew when that would be too many."""
+        if len(self.points) + len(others.points) > _MAX_KNOWN:
+            self.gateways, self.machines, self.points = set(), set(), {}
+        self.gateways |= others.gateways
+        self.machines |= others.machines
+        self.points |= others.points
+
+
+_MAX_KNOWN = 200_000
+
+
+def _places_in(messages: Sequence[Message]) -> _Places:
+    found = _Places({m.gateway for m in messages})
+    points = found.points
+    for m in messages:
+        if isinstance(m, AlarmEvent):
+            points[m.gateway, m.machine, m.point] = m.slot
+        elif isinstance(m, TrendBatch):
+            for row in m.rows:
+                points.setdefault((m.gateway, row.machine, row.point), None)
+        elif isinstance(m, CaptureChunk):
+            points.setdefault((m.gateway, m.machine, m.point), None)
+        elif isinstance(m, AgentState):
+            found.machines.update(p.machine for p in m.points)
+    found.machines.update(machine for _, machine, _ in points)
+    return found
 
 
 def _of(messages: Sequence[Message], kind: type[_M]) -> list[_M]:
     return [m for m in messages if isinstance(m, kind)]
 
 
-def _table(row: type[t.Base]) -> Table:
-    return cast(Table, row.__table__)
-
-
-def _store_gateways(session: Session, batch: Sequence[Received], now_s: float) -> None:
-    names = {r.message.gateway for r in batch}
+def _store_gateways(session: Session, new: _Places, batch: Sequence[Received], now_s: float) -> None:
     rows = [
-        {"id": g, "first_seen_s": now_s, "last_seen_s": now_s, "counters": {}, **_NEW_GATEWAY} for g in sorted(names)
+        {"id": name, "first_seen_s": now_s, "last_seen_s": now_s, "counters": {}, **_NEW_GATEWAY}
+        for name in sorted(new.gateways)
     ]
-    upsert(session, _table(t.Gateway), rows, key=["id"])
+    upsert(session, table_of(t.Gateway), rows, key=["id"])
     alive = {r.message.gateway for r in batch if not r.retained and not _is_will(r.message)}
     if alive:
         session.execute(update(t.Gateway).where(t.Gateway.id.in_(alive)).values(last_seen_s=now_s))
@@ -109,18 +172,10 @@ def _is_will(message: Message) -> bool:
     return isinstance(message, AgentState) and not message.online
 
 
-def _store_machines(session: Session, messages: Sequence[Message], now_s: float) -> None:
+def _store_machines(session: Session, new: _Places, now_s: float) -> None:
     """All at once and sorted: they are the only rows that several workers insert, and so none waits in a circle."""
-    names: set[str] = set()
-    for m in messages:
-        if isinstance(m, AgentState):
-            names.update(p.machine for p in m.points)
-        elif isinstance(m, (AlarmEvent, CaptureChunk)):
-            names.add(m.machine)
-        elif isinstance(m, TrendBatch):
-            names.update(row.machine for row in m.rows)
-    rows = [{"id": name, "first_seen_s": now_s} for name in sorted(names)]
-    upsert(session, _table(t.Machine), rows, key=["id"])
+    rows = [{"id": name, "first_seen_s": now_s} for name in sorted(new.machines)]
+    upsert(session, table_of(t.Machine), rows, key=["id"])
 
 
 def _store_states(session: Session, states: list[AgentState], outcome: Outcome) -> None:
@@ -128,7 +183,7 @@ def _store_states(session: Session, states: list[AgentState], outcome: Outcome) 
     latest = {s.gateway: s for s in states if s.online}
     online = {s.gateway: s.online for s in states}
     if latest:
-        table = _table(t.Gateway)
+        table = table_of(t.Gateway)
         names = list(_gateway_values(next(iter(latest.values()))))
         statement = table.update().where(table.c.id == bindparam("this"))
         session.execute(
@@ -167,7 +222,7 @@ def _replace_slots(session: Session, latest: Mapping[str, AgentState]) -> None:
         for gateway, state in latest.items()
         for s in state.slots
     }
-    upsert(session, _table(t.GatewaySlot), rows.values(), key=["gateway_id", "slot"])
+    upsert(session, table_of(t.GatewaySlot), rows.values(), key=["gateway_id", "slot"])
 
 
 _POINT_KEY = ("gateway_id", "machine_id", "point")
@@ -183,20 +238,11 @@ def _replace_points(session: Session, latest: dict[str, AgentState]) -> None:
             rows[gateway, machine, p.point] = {"gateway_id": gateway, "machine_id": machine, **values, "current": True}
     if latest:
         session.execute(update(t.Point).where(t.Point.gateway_id.in_(latest)).values(current=False))
-    upsert(session, _table(t.Point), rows.values(), key=_POINT_KEY, update=_POINT_VALUES)
+    upsert(session, table_of(t.Point), rows.values(), key=_POINT_KEY, update=_POINT_VALUES)
 
 
-def _store_points(session: Session, messages: Sequence[Message]) -> None:
+def _store_points(session: Session, new: _Places) -> None:
     """Points that are named before any state has listed them: what is said about them must have a place."""
-    named: dict[tuple[str, str, str], str | None] = {}
-    for m in messages:
-        if isinstance(m, AlarmEvent):
-            named[m.gateway, m.machine, m.point] = m.slot
-        elif isinstance(m, CaptureChunk):
-            named.setdefault((m.gateway, m.machine, m.point), None)
-        elif isinstance(m, TrendBatch):
-            for row in m.rows:
-                named.setdefault((m.gateway, row.machine, row.point), None)
     rows = [
         {
             **dict(zip(_POINT_KEY, key, strict=True)),
@@ -206,9 +252,9 @@ def _store_points(session: Session, messages: Sequence[Message]) -> None:
             "warmup_left": 0,
             "current": True,
         }
-        for key, slot in sorted(named.items())
+        for key, slot in sorted(new.points.items())
     ]
-    upsert(session, _table(t.Point), rows, key=_POINT_KEY)
+    upsert(session, table_of(t.Point), rows, key=_POINT_KEY)
 
 
 def _store_acks(session: Session, acks: list[Ack], now_s: float, outcome: Outcome) -> None:
@@ -227,130 +273,53 @@ def _store_acks(session: Session, acks: list[Ack], now_s: float, outcome: Outcom
         for a in acks
     ]
     key = ["gateway_id", "seq", "slot", "phase", "time_s"]
-    new = insert_new(session, _table(t.Ack), rows, key=key, returning=["id"])
+    new = insert_new(session, table_of(t.Ack), rows, key=key, returning=["id"])
     outcome.stored["ack"] += len(new)
     outcome.duplicates["ack"] += len(acks) - len(new)
 
 
-def _store_events(session: Session, events: list[AlarmEvent], now_s: float, outcome: Outcome) -> None:
-    rows = [_event_row(e, now_s) for e in events]
-    inserted = insert_new(session, _table(t.AlarmEvent), rows, key=_SEQ_KEY, returning=[*_SEQ_KEY, "id"])
-    ids = {(gateway, boot, seq): row_id for gateway, boot, seq, row_id in inserted}
-    new: dict[_Key, AlarmEvent] = {}
-    for e in events:
-        key = (e.gateway, e.boot_id, e.seq)
-        if key in ids:
-            new.setdefault(key, e)
-        outcome.receipts[e.gateway].events.append((e.boot_id, e.seq))
-    _advance_alarms(session, list(new.values()), now_s)
-    evidence = [_evidence_row(ids[key], e) for key, e in new.items() if e.evidence is not None]
-    insert_all(session, _table(t.AlarmEvidence), evidence)
-    outcome.evidence += len(evidence)
-    outcome.stored["event"] += len(new)
-    outcome.duplicates["event"] += len(events) - len(new)
+def _store_trends(session: Session, batches: list[TrendBatch], now_s: float, outcome: Outcome, careful: bool) -> None:
+    first: dict[SeqKey, TrendBatch] = {}
+    for b in batches:
+        first.setdefault((b.gateway, b.boot_id, b.seq), b)
+        outcome.receipts[b.gateway].events.append((b.boot_id, b.seq))
 
+    def columns(some: Sequence[TrendBatch]) -> Columns:
+        return {
+            "gateway_id": [b.gateway for b in some],
+            "boot_id": [b.boot_id for b in some],
+            "seq": [b.seq for b in some],
+            "received_s": [now_s] * len(some),
+        }
 
-_SEQ_KEY = ("gateway_id", "boot_id", "seq")
-
-
-def _event_row(event: AlarmEvent, now_s: float) -> dict[str, object]:
-    return {
-        "gateway_id": event.gateway,
-        "boot_id": event.boot_id,
-        "seq": event.seq,
-        "alarm": event.alarm,
-        "kind": event.kind,
-        "verdict": event.verdict,
-        "time_s": event.time_s,
-        "received_s": now_s,
-        "score": event.score,
-        "peak": event.peak,
-        "diagnosis": event.diagnosis,
-    }
-
-
-def _evidence_row(event_id: int, event: AlarmEvent) -> dict[str, object]:
-    evidence = event.evidence
-    assert evidence is not None  # noqa: S101 - the caller has looked
-    return {"event_id": event_id, "bundle_sha256": event.bundle_sha256, **msgspec.structs.asdict(evidence)}
-
-
-def _advance_alarms(session: Session, events: list[AlarmEvent], now_s: float) -> None:
-    """Fold new events into their alarms, and let them stand where that puts them."""
-    if not events:
-        return
-    rows: dict[tuple[str, str], Row[Any]] = {}
-    keys = {(e.gateway, e.alarm) for e in events}
-    columns = (*_EPISODE_COLUMNS, *alarm_standing.COLUMNS)
-    for row in rows_with(session, _table(t.Alarm), columns, ("gateway_id", "alarm"), keys):
-        rows[row.gateway_id, row.alarm] = row
-    episodes = {key: _episode_of(row) for key, row in rows.items()}
-    for e in events:
-        episodes[e.gateway, e.alarm] = advance(episodes.get((e.gateway, e.alarm)), e)
-    silenced = alarm_places.places(session, now_s, {e.machine for key, e in episodes.items() if key not in rows})
-    followed = {
-        key: alarm_standing.follow(rows.get(key), episode, silenced, key[0], now_s) for key, episode in episodes.items()
-    }
-    values = [
-        {"gateway_id": g, "alarm": a, **_alarm_values(e), **followed[g, a].values, "changed_s": now_s}
-        for (g, a), e in episodes.items()
-    ]
-    changed = values[0].keys() - {"gateway_id", "alarm"}
-    upsert(session, _table(t.Alarm), values, key=["gateway_id", "alarm"], update=sorted(changed))
-    moved = {key: of_alarm.steps for key, of_alarm in followed.items() if of_alarm.steps}
-    for key, alarm in alarm_standing.find(session, moved).items():
-        alarm_standing.note(session, alarm.id, moved[key], alarm_standing.HUB, now_s)
-
-
-_EPISODE_COLUMNS = ("gateway_id", "alarm", "machine_id", *(n for n in Episode.__struct_fields__ if n != "machine"))
-
-
-def _episode_of(row: Any) -> Episode:  # noqa: ANN401 - a row of `_EPISODE_COLUMNS`
-    return Episode(
-        machine=row.machine_id,
-        point=row.point,
-        slot=row.slot,
-        bundle_sha256=row.bundle_sha256,
-        bundle_version=row.bundle_version,
-        verdict=row.verdict,
-        status=row.status,
-        raised_s=row.raised_s,
-        cleared_s=row.cleared_s,
-        updated_s=row.updated_s,
-        score=row.score,
-        peak=row.peak,
-        diagnosis=msgspec.convert(row.diagnosis, Diagnosis | None),
-        newest_key=row.newest_key,
-        diagnosis_key=row.diagnosis_key,
-    )
-
-
-def _alarm_values(episode: Episode) -> dict[str, object]:
-    values: dict[str, object] = msgspec.structs.asdict(episode)  # not deep: the diagnosis stays what it is
-    values["machine_id"] = values.pop("machine")
-    values["summary"] = summary_of(episode)
-    return values
-
-
-def _store_trends(session: Session, batches: list[TrendBatch], now_s: float, outcome: Outcome) -> None:
-    keys = [{"gateway_id": b.gateway, "boot_id": b.boot_id, "seq": b.seq, "received_s": now_s} for b in batches]
-    new: set[_Key] = set(insert_new(session, _table(t.TrendBatch), keys, key=_SEQ_KEY, returning=_SEQ_KEY))
+    new = [first[key] for key in insert_once(session, table_of(t.TrendBatch), first, columns, careful=careful)]
     outcome.stored["trend"] += len(new)
     outcome.duplicates["trend"] += len(batches) - len(new)
-    trends, health = [], []
-    for b in batches:
-        outcome.receipts[b.gateway].events.append((b.boot_id, b.seq))
-        if (b.gateway, b.boot_id, b.seq) not in new:
-            continue
-        new.discard((b.gateway, b.boot_id, b.seq))
-        for row in b.rows:
-            values = msgspec.structs.asdict(row)
-            trends.append({"gateway_id": b.gateway, "machine_id": values.pop("machine"), **values})
-        if b.health is not None:
-            health.append({"gateway_id": b.gateway, "boot_id": b.boot_id, **msgspec.structs.asdict(b.health)})
-    insert_all(session, _table(t.Trend), trends)
-    insert_all(session, _table(t.Health), health)
-    outcome.stored["trend_row"] += len(trends)
+    rows = [row for b in new for row in b.rows]
+    insert_columns(
+        session,
+        table_of(t.Trend),
+        {
+            "gateway_id": [b.gateway for b in new for _ in b.rows],
+            "machine_id": [row.machine for row in rows],
+            "point": [row.point for row in rows],
+            "time_s": [row.time_s for row in rows],
+            "span_s": [row.span_s for row in rows],
+            "windows": [row.windows for row in rows],
+            "flagged": [row.flagged for row in rows],
+            "score_mean": [row.score_mean for row in rows],
+            "score_max": [row.score_max for row in rows],
+            "rms": [row.rms for row in rows],
+            "verdict": [row.verdict for row in rows],
+        },
+    )
+    health = [
+        {"gateway_id": b.gateway, "boot_id": b.boot_id, **msgspec.structs.asdict(b.health)}
+        for b in new
+        if b.health is not None
+    ]
+    insert_all(session, table_of(t.Health), health)
+    outcome.stored["trend_row"] += len(rows)
 
 
 def _store_captures(session: Session, chunks: list[CaptureChunk], now_s: float, outcome: Outcome) -> None:

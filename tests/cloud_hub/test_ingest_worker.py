@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,16 +14,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from cloud_hub.errors import StoreError, StoreUnavailableError
 from cloud_hub.ingest.assemble import assemble_capture
 from cloud_hub.ingest.rescoring import RescoreWorker
 from cloud_hub.ingest.status import KEPT_REJECTIONS, IngestStatus
 from cloud_hub.ingest.worker import BatchLimits, IngestWorker, receipt_messages
-from cloud_hub.store import fleet_queries, history_queries
+from cloud_hub.store import fleet_queries, history_queries, once
 from cloud_hub.store import tables as t
-from cloud_hub.store.database import Database
+from cloud_hub.store.database import Database, rows_with
 from cloud_hub.store.paging import Paging
 from cloud_hub.store.writer import Outcome, Receipts, Received, Writer
 from cloud_hub.transport import Incoming
@@ -41,6 +42,7 @@ from tests.simulators.hub import (
     state,
     trends,
 )
+from tests.simulators.postgres import Postgres
 
 NOW_S = 10_000.0
 ALL = Paging(500)
@@ -347,6 +349,53 @@ def test_one_message_that_cannot_be_stored_does_not_hold_up_the_others(bench: Be
     assert (rejection.reason, rejection.topic) == ("store", incoming(trends(5)).topic)
 
 
+def test_another_hub_may_store_the_same_at_the_same_moment(postgres: Postgres, tmp_path: Path) -> None:
+    """Two hubs look, neither finds the message, both store it: one is refused, does it again, and says duplicate."""
+    with postgres.database() as url, Database(url) as first, Database(url) as second:
+        messages = [Received(event(seq, alarm=f"a{seq}", evidence=seq == 2)) for seq in range(40)]
+        messages += [Received(trends(seq)) for seq in range(40)]
+        writer = Writer(first, lambda: NOW_S)
+        writer.store([Received(state())])
+        both = threading.Barrier(2)
+        look = rows_with
+
+        def look_together(*arguments: Any, **more: Any) -> Iterator[Any]:
+            found = list(look(*arguments, **more))
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(20)
+            both.abort()  # only the first looks of each are at once
+            return iter(found)
+
+        outcomes: list[Outcome] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(once, "rows_with", look_together)
+            other = threading.Thread(
+                target=lambda: outcomes.append(Writer(second, lambda: NOW_S).store(messages)), daemon=True
+            )
+            other.start()
+            outcomes.append(writer.store(messages))
+            other.join(60)
+        assert sorted((o.stored["event"], o.duplicates["event"]) for o in outcomes) == [(0, 40), (40, 0)]
+        assert sorted((o.stored["trend"], o.duplicates["trend"]) for o in outcomes) == [(0, 40), (40, 0)]
+        assert sum(o.evidence for o in outcomes) == 1
+        assert all(len(o.receipts["gw-1"].events) == 80 for o in outcomes)
+        bench = Bench(first, tmp_path)
+        assert (bench.count(t.AlarmEvent), bench.count(t.TrendBatch), bench.count(t.Trend)) == (40, 40, 80)
+        assert (bench.count(t.Alarm), bench.count(t.AlarmEvidence)) == (40, 1)
+
+
+def test_what_is_remembered_but_gone_is_stored_again(bench: Bench) -> None:
+    """Somebody has emptied the database below a running hub, for example to put a backup in its place."""
+    bench.take(event(1), trends(1))
+    with bench.database.write() as session:
+        for row in (t.AlarmEvent, t.Alarm, t.TrendBatch, t.Trend, t.Health, t.Point, t.Machine, t.Gateway):
+            session.execute(delete(row))
+    bench.take(event(1), trends(1))
+    assert bench.counters["stored.event"] == bench.counters["stored.trend"] == 2
+    assert "rejected.store" not in bench.counters
+    assert (bench.count(t.Gateway), bench.count(t.Machine), bench.count(t.Point)) == (1, 1, 1)
+
+
 def test_receipts_that_cannot_be_sent_are_counted(bench: Bench) -> None:
     bench.broker.down = True
     bench.take(event(1))
@@ -484,7 +533,7 @@ def test_a_fault_of_our_own_is_told_not_hidden(database: Database, tmp_path: Pat
     told = threading.Event()
     bench = Bench(database, tmp_path, on_failure=told.set)
 
-    def broken(_: object) -> None:
+    def broken(_: object) -> list[tuple[str, bytes]]:
         raise KeyError("a bug")
 
     bench.worker._after_commit = broken  # type: ignore[method-assign]

@@ -17,7 +17,15 @@ from sqlalchemy.engine import make_url
 
 from cloud_hub.errors import SettingsError, StoreError, StoreUnavailableError
 from cloud_hub.settings import load_settings
-from cloud_hub.store.database import Database, insert_new, migration_config, open_database, upsert
+from cloud_hub.store.database import (
+    Database,
+    insert_all,
+    insert_new,
+    migration_config,
+    open_database,
+    rows_with,
+    upsert,
+)
 from cloud_hub.store.tables import AuditEntry, Base, Bundle, Machine, Rollout, Want
 from cloud_hub.store.trend_buckets import fold_rows
 from tests.cloud_hub.first_release import fill_first_release
@@ -263,6 +271,26 @@ def test_upsert_and_insert_new(database: Database) -> None:
         upsert(session, table, [], key=["id"])
     with database.read() as session:
         assert {m.id: m.first_seen_s for m in session.query(Machine)} == {"A": 1.0, "B": 9.0}
+
+
+def test_rows_are_found_by_any_key(database: Database) -> None:
+    odd = ["a", 'quote"d', "back\\slash", "comma, {brace}", "it's", "NULL", "", "\N{SNOWMAN}"]
+    table = Base.metadata.tables["wants"]
+    with database.write() as session:
+        insert_all(session, table, [
+            {"gateway": name, "seq": seq, "issued_s": 1.0, "expires_s": 2.0, "not_before_s": 0}
+            for name in odd for seq in (1, 2**62)
+        ])  # fmt: skip
+    with database.read() as session:
+
+        def found(keys: list[tuple[Any, ...]], key: tuple[str, ...]) -> list[tuple[Any, ...]]:
+            return sorted(tuple(row) for row in rows_with(session, table, ["gateway", "seq"], key, keys))
+
+        assert found([(name, 2**62) for name in odd] + [("a", 3), ("b", 1)], ("gateway", "seq")) == sorted(
+            (name, 2**62) for name in odd
+        )
+        assert found([(1,)], ("seq",)) == sorted((name, 1) for name in odd)
+        assert found([], ("seq",)) == []
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle9://x", "mongodb://localhost/x"])

@@ -1,13 +1,18 @@
-"""The socket that reads ahead behaves as a socket does."""
+"""The socket that reads ahead behaves as a socket does; messages are taken from it by the dozen."""
 
 from __future__ import annotations
 
 import select
 import socket
+import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cloud_hub.transport import ReadAhead
+from cloud_hub import inbox as inbox_module
+from cloud_hub.broker import packets
+from cloud_hub.inbox import Incoming, IncomingQueue, ReadAhead, split_published
 
 
 def test_bytes_come_in_order_whatever_is_asked_for() -> None:
@@ -39,3 +44,97 @@ def test_the_rest_is_the_sockets_own() -> None:
         near.setblocking(True)
         reader.close()
         assert near.fileno() == -1
+
+
+# ------------------------------------------------------------------------------------------------ many messages at once
+
+PACKETS = st.builds(
+    packets.publish,
+    st.text(st.characters(codec="utf-8"), max_size=20),
+    st.binary(max_size=300) | st.sampled_from([bytes(n) for n in (120, 127, 16_375, 16_384)]),
+    packet_id=st.integers(0, 65_535),
+    retain=st.booleans(),
+)
+
+
+@given(st.lists(PACKETS, max_size=6), st.data())
+def test_whole_messages_are_split_as_another_reader_splits_them(sent: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(sent)
+    cut = data.draw(st.integers(0, len(stream)))
+    expected = [packets.published(packet) for packet in packets.Reader().feed(stream[:cut])]
+    found, acknowledgements, at = split_published(stream[:cut])
+    assert [(m.topic, m.payload, m.retained) for m in found] == [(p.topic, p.payload, p.retained) for p in expected]
+    assert acknowledgements == b"".join(packets.puback(p.packet_id) for p in expected if p.qos)
+    assert at == sum(map(len, sent[: len(expected)]))
+    rest, _, end = split_published(stream, at)
+    assert (len(found) + len(rest), end) == (len(sent), len(stream))
+
+
+WHOLE = packets.publish("t", b"x", packet_id=7)
+ACK = packets.puback(7)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"\x34" + WHOLE[1:],  # QoS 2
+        b"\x36" + WHOLE[1:],  # QoS 3
+        packets.puback(1),
+        b"\xd0\x00",  # PINGRESP
+        b"\x32\xff\xff\xff\xff\x01",  # a length of five bytes
+        b"\x32\x03\x00\x01t",  # no room for the packet id
+        b"\x32\x05\x00\x09t\x00\x01",  # the topic reaches beyond the packet
+        b"\x30\x01\x00",
+        b"\x32\x05\x00\x01\xff\x00\x01",  # not UTF-8
+    ],
+)
+def test_what_is_no_whole_message_is_left_to_paho(other: bytes) -> None:
+    found, acknowledgements, at = split_published(WHOLE + other + WHOLE)
+    assert ([m.topic for m in found], acknowledgements, at) == (["t"], ACK, len(WHOLE))
+
+
+def test_a_socket_gives_messages_and_leaves_the_rest() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        reader = ReadAhead(near)
+        assert reader.take_published() == ([], b"")  # nothing there yet
+        far.sendall(WHOLE + WHOLE + b"\xd0\x00" + WHOLE + WHOLE[:3])
+        messages, acknowledgements = reader.take_published()
+        assert (len(messages), acknowledgements) == (2, ACK * 2)
+        assert reader.take_published() == ([], b"")
+        assert reader.recv(2) == b"\xd0\x00"
+        assert len(reader.take_published()[0]) == 1
+        assert reader.take_published() == ([], b"")
+        assert reader.pending() == 3
+        far.close()
+        assert (reader.recv(10), reader.recv(10)) == (WHOLE[:3], b"")
+
+
+# ------------------------------------------------------------------------------------------------ the queue
+
+
+def test_the_queue_is_bounded_in_messages_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "MAX_QUEUED", 4)
+    monkeypatch.setattr(inbox_module, "MAX_QUEUED_BYTES", 105)
+    inbox = IncomingQueue()
+    one, big = Incoming("t", b"x" * 10, False), Incoming("t", b"x" * 70, False)
+    assert inbox.put_some([one, big, big, one, one, one]) == 2  # the second big one, and the fifth message
+    assert (inbox.qsize(), inbox.bytes) == (4, 100)
+    assert inbox.get_some(3, 1000, 0.0) == [one, big, one]
+    assert inbox.get_some(3, 1000, 0.0) == [one]
+    assert inbox.get_some(3, 1000, 0.01) == []
+    inbox.put_some([big, one, one])
+    assert inbox.get_some(3, 70, 0.0) == [big]  # no further one once there are so many bytes
+    assert inbox.get(timeout=1.0) == one
+    assert inbox.bytes == 10
+
+
+def test_who_waits_for_messages_gets_them_all_at_once() -> None:
+    inbox = IncomingQueue()
+    found: list[Incoming] = []
+    waiting = threading.Thread(target=lambda: found.extend(inbox.get_some(10, 1000, 30.0)))
+    waiting.start()
+    inbox.put_some([Incoming("t", b"", False)] * 3)
+    waiting.join(30.0)
+    assert len(found) == 3

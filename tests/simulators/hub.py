@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cloud_hub.accounts.permissions import Principal, command_line
 from cloud_hub.errors import LinkError
-from cloud_hub.transport import Incoming
+from cloud_hub.transport import Incoming, IncomingQueue
 from models.contract import topics
 from models.contract.ids import GatewayId
 from models.contract.messages import (
@@ -195,7 +194,7 @@ class QueueBroker:
     """What the ingest worker needs of a link. `published` keeps what was published; `down` makes that fail."""
 
     def __init__(self) -> None:
-        self.incoming: queue.Queue[Incoming] = queue.Queue()
+        self.incoming = IncomingQueue()
         self.published: list[tuple[str, bytes]] = []
         self.connected = True
         self.down = False

@@ -15,7 +15,7 @@ from cloud_hub.store.tables.accounts import (
 )
 from cloud_hub.store.tables.alarms import Alarm, AlarmAction, AlarmEvent, AlarmEvidence, AlarmSuppression
 from cloud_hub.store.tables.audit import AuditEntry
-from cloud_hub.store.tables.base import Base, FreeText
+from cloud_hub.store.tables.base import Base, FreeText, table_of
 from cloud_hub.store.tables.captures import Capture, CaptureChunk
 from cloud_hub.store.tables.datasets import Dataset, DatasetSource, DatasetVersion, Label, Upload
 from cloud_hub.store.tables.fleet import Gateway, GatewaySite, GatewaySlot, Health, Machine, Point
@@ -74,4 +74,5 @@ __all__ = [
     "Upload",
     "Want",
     "WantBundle",
+    "table_of",
 ]
