@@ -185,9 +185,9 @@ class Link:
 
 
 class _Client(mqtt.Client):
-    """paho's client with `ReadAhead`, which takes messages by the dozen where paho makes a dozen calls for each. And with
-    the root's list of revoked authorities: whoever has stolen an issuing key could else pass for the broker until its
-    certificate ends.
+    """paho's client with `ReadAhead`, which takes messages by the dozen where paho makes a dozen calls for each. It has
+    the root's list of revoked authorities, too: whoever has stolen an issuing key could else pass for the broker until
+    its certificate ends.
 
     Whatever else comes is paho's, and so is a message that came in parts. `_create_socket`, `_in_packet`,
     `_packet_queue` and `_last_bytes_received` are private to paho 2; tests notice when a release drops them.
