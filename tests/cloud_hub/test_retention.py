@@ -19,7 +19,9 @@ from cloud_hub.store.database import Database
 from cloud_hub.store.trend_buckets import fold_rows, trend_series
 from cloud_hub.store.views import TrendSeriesView
 from cloud_hub.store.writer import Received, Writer
-from tests.simulators.hub import ack, chunks, event, trends
+from tests.cloud_hub.people import Town
+from tests.simulators.callers import VIEWER
+from tests.simulators.hub import ApiClient, ack, chunks, event, trends
 
 DAY_S = 86_400.0
 T0 = 1_800_000_000.0 // 3600 * 3600
@@ -196,3 +198,25 @@ def test_one_round_ends_when_its_time_is_over_and_the_next_goes_on(database: Dat
     for _ in range(12):
         retention()
     assert count(database, t.Trend) == 1
+
+
+def test_a_trend_over_http_and_on_its_page_has_a_resolution_that_fits(database: Database, tmp_path: Path) -> None:
+    """All there is in one answer, however much that is; and a page draws the same."""
+    town = Town(database, tmp_path)
+    town.now_s = T0 + 4 * 3600
+    made = rows(T0, 1440)  # four hours
+    store(database, made)
+    api = ApiClient(town.app, VIEWER)
+    path = "/api/v1/machines/P-101/points/de/trend"
+    assert len(api.get(path, max_points=2000).json()["time_s"]) == 1440
+    few = api.get(path, max_points=100).json()  # nothing is folded yet, and nobody has said from when to when
+    assert 90 <= len(few["time_s"]) <= 101
+    fold(database, 2000)
+    whole = api.get(path, max_points=100).json()
+    assert (whole["resolution_s"], len(whole["time_s"])) == (300, 48)
+    assert whole["score_max"] == [pytest.approx(max(r.score_max for r in made[i : i + 30])) for i in range(0, 1440, 30)]
+    assert {len(values) for name, values in whole.items() if isinstance(values, list)} == {48}
+    assert api.get("/api/v1/machines/P-101/points/nowhere/trend").status_code == 404
+    page = api.get("/machines/P-101", point="de", days=1).text
+    assert "Each point stands for 5 min:" in page
+    assert 'class="band series-1"' in page
