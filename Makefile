@@ -46,7 +46,7 @@ COLLECTION_FILES := $(shell find ansible -type f ! -path '*/.ansible/*' ! -name 
 ANSIBLE := ANSIBLE_HOME=$(CURDIR)/var/fleet/ansible ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(COLLECTIONS) \
   PATH=$(CURDIR)/$(FLEET)/bin:$$PATH
 
-.PHONY: help demo test check screenshots lint collection wheelhouse types bench bench-detection bench-naming bench-quantisation bench-delivery bench-hub test-brokers fuzz lock clean
+.PHONY: help demo test check screenshots lint collection role-readmes wheelhouse types bench bench-detection bench-naming bench-quantisation bench-delivery bench-hub test-brokers fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
@@ -82,6 +82,9 @@ screenshots: $(VENV)/.ready ## every page at desk and phone width into var/scree
 lint: $(VENV)/.ready var/fleet/.linted ## ruff: rules and format; ansible-lint when something of the collection changed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+role-readmes: $(FLEET)/.ready ## the README of every Ansible role, from its argument_specs.yml
+	$(FLEET)/bin/python -m cloud_hub.fleet readmes
 
 wheelhouse: $(FLEET)/.ready ## signed archives to install from without internet; PLATFORMS=all, ARGS="--kinds gateway"
 	@$(call need,ssh-keygen,openssh-client)

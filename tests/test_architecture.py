@@ -31,6 +31,7 @@ ONLY_IN = {
     "prometheus_client": ["cloud_hub/observing/"],
     "matplotlib": ["cloud_hub/report/"],
     "cyclonedx": ["cloud_hub/fleet/sbom.py"],
+    "yaml": ["cloud_hub/fleet/role_readme.py"],
     "amqtt": ["cloud_hub/broker/"],
     "tuf": ["cloud_hub/trust/", "edge_agent/trust_worker.py", "edge_agent/conformance.py"],
     "securesystemslib": ["cloud_hub/trust/", "edge_agent/trust_worker.py"],

@@ -4,6 +4,8 @@ One archive serves one kind of host (`kinds.toml`) on one platform: the locked w
 repository with all that the Debian packages need, an SBOM, checksums, and a signature by `ssh-keygen`, which every
 Debian has before anything of ours is there.
 
-May import: models.errors, the standard library, and packaging and cyclonedx in sbom.py alone. Runs in an environment
-of its own (`make wheelhouse`), never on a hub.
+Here, too, are the READMEs of the Ansible roles, written from what each role says of itself.
+
+May import: models.errors, the standard library, packaging and cyclonedx in sbom.py alone, yaml in role_readme.py alone.
+Runs in an environment of its own (`make wheelhouse`), never on a hub.
 """

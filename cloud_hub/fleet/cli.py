@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     check = commands.add_parser("verify", help="refuse an archive that is not as it was signed", epilog=EXIT_CODES)
     check.add_argument("archive", type=Path, metavar="FILE.tar")
     check.add_argument("--signers", type=Path, required=True, metavar="FILE", help="the allowed_signers file")
+    commands.add_parser("readmes", help="write the README of every role from what it says of itself")
     return parser
 
 
@@ -57,12 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if options.command == "build":
             _build(options)
+        elif options.command == "readmes":
+            _readmes()
         else:
             members = verify(options.archive, options.signers)
             _say(f"{options.archive.name}: {len(members)} files, all as signed")
     except WheelhouseError as error:
         print(f"wheelhouse: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+
+
+def _readmes() -> None:
+    from cloud_hub.fleet.role_readme import write_all
+
+    for path in write_all(TREE / "ansible" / "roles"):
+        _say(f"{path.relative_to(TREE)}: written anew")
 
 
 def _build(options: argparse.Namespace) -> None:
