@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from cloud_hub.doctor.finding import Finding, ok, problem, warning
 from cloud_hub.settings import Settings
@@ -58,6 +59,11 @@ def look_at_certificates(settings: Settings, now_s: float) -> Iterator[Finding]:
     for path in sorted(settings.identity_dir.rglob("*")):
         if path.suffix not in (".crt", ".pem") or not path.is_file():
             continue
+        if path.name == "root-crl.pem":
+            continue  # only its number counts, not its date
+        if path.name == "crl.pem":
+            yield _revocation_list(path, now_s)
+            continue
         left = (load_certificate(path).not_valid_after_utc.timestamp() - now_s) / _DAY_S
         name = path.relative_to(settings.identity_dir)
         if left <= 0:
@@ -66,6 +72,26 @@ def look_at_certificates(settings: Settings, now_s: float) -> Iterator[Finding]:
             yield warning("certificates", f"{name}: ends in {left:.0f} days", _mend(path.name))
         else:
             yield ok("certificates", f"{name}: {left:.0f} days left")
+
+
+def _revocation_list(path: Path, now_s: float) -> Finding:
+    """The current authority's list stands first. A broker whose list is over its date refuses everybody."""
+    from cryptography import x509
+
+    try:
+        until = x509.load_pem_x509_crl(path.read_bytes()).next_update_utc
+    except ValueError as error:
+        return problem(
+            "certificates", f"{path}: expected a revocation list in PEM: {error}", "`cloud-hub identity crl`"
+        )
+    left = (until.timestamp() - now_s) / _DAY_S if until is not None else 0.0
+    if left <= 0:
+        return problem(
+            "certificates",
+            f"{path.name}: over its date since {-left:.0f} days: the broker refuses every gateway",
+            "`cloud-hub identity crl`, which a running hub does by itself",
+        )
+    return ok("certificates", f"{path.name}: good for {left:.0f} days")
 
 
 def _mend(name: str) -> str:

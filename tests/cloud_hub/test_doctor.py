@@ -20,9 +20,13 @@ from cloud_hub.broker.loopback import find_mosquitto
 from cloud_hub.doctor import places, services, trust
 from cloud_hub.doctor.finding import Check, Finding, examine
 from cloud_hub.errors import KeysError
+from cloud_hub.identity.folder import IdentityFolder
+from cloud_hub.identity.revocation import refresh_crl
+from cloud_hub.identity.root_crl import first_root_crl
 from cloud_hub.settings import Settings
 from cloud_hub.store.accounts import add_account
 from cloud_hub.store.database import Database
+from cloud_hub.store.identities import SqlIdentities
 from cloud_hub.trust.keys import create_repository
 from tests.simulators.brokers import running_broker
 from tests.simulators.plant import free_ports
@@ -157,6 +161,21 @@ def test_one_question_that_fails_does_not_stop_the_others() -> None:
 
 
 @pytest.mark.broker
+def test_certificates_and_lists_of_revocation(settings: Settings) -> None:
+    now_s = 1_800_000_000.0
+    identity = IdentityFolder(settings.identity_dir, settings.fleet)
+    identity.create(settings.home.parent / "safe", b"correct horse battery", now_s)
+    first_root_crl(identity, settings.home.parent / "safe", b"correct horse battery", now_s)
+    with SqlIdentities(settings) as store:
+        refresh_crl(identity, store, settings.crl_days, lambda: now_s)
+    assert bad(trust.look_at_certificates(settings, now_s)) == []
+    assert any("crl.pem: good for 30 days" in f.text for f in trust.look_at_certificates(settings, now_s))
+    late = bad(trust.look_at_certificates(settings, now_s + 31 * DAY_S))
+    assert [f.text for f in late] == ["crl.pem: over its date since 1 days: the broker refuses every gateway"]
+    identity.crl.write_text("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")
+    assert "expected a revocation list" in bad(trust.look_at_certificates(settings, now_s))[0].text
+
+
 @pytest.mark.slow
 def test_a_deployment_that_is_well_and_one_without_its_broker(tmp_path: Path) -> None:
     assert find_mosquitto() is not None
