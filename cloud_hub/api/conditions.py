@@ -8,7 +8,9 @@ from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Request, Response
 
-_TAG = re.compile(r'"(\d{1,18})"')
+_TAG = re.compile(r'"([0-9]{1,18})"')
+NONE_OF_OURS = -1
+"""The revision of an `If-Match` that is none of our ETags: it matches nothing."""
 
 
 def json_only(request: Request) -> None:
@@ -27,10 +29,17 @@ def _if_match(
     if if_match is None or if_match.strip() == "*":
         return None
     found = _TAG.fullmatch(if_match.strip())
-    if found is None:
-        detail = f'If-Match: expected the ETag that came with it, such as "3", got {if_match[:80]}'
-        raise HTTPException(HTTPStatus.PRECONDITION_FAILED, detail)
-    return int(found[1])
+    # Refused by whoever compares it, after all else was looked at: a condition counts only for a request that would
+    # be carried out without it (RFC 9110, 13.2.1).
+    return int(found[1]) if found is not None else NONE_OF_OURS
+
+
+def foreign_tag(request: Request) -> str | None:
+    """What to tell a caller whose `If-Match` is none of our ETags; None: it is one, or there is none."""
+    given = request.headers.get("if-match")
+    if given is None or given.strip() == "*" or _TAG.fullmatch(given.strip()):
+        return None
+    return f'If-Match: expected the ETag that came with it, such as "3", got {given[:80]}'
 
 
 IfMatch = Annotated[int | None, Depends(_if_match)]
@@ -39,9 +48,3 @@ IfMatch = Annotated[int | None, Depends(_if_match)]
 def tag(response: Response, revision: int) -> None:
     """Say which revision this is."""
     response.headers["ETag"] = f'"{revision}"'
-
-
-def request_id(request: Request) -> str | None:
-    """What this request is called in logs and in the audit log, where it has a name."""
-    found: str | None = getattr(request.state, "request_id", None)
-    return found

@@ -19,10 +19,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, TypeVar
 
+import msgspec
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
 from pydantic import TypeAdapter
 
+from cloud_hub.api.conditions import tag
 from cloud_hub.api.context import ContextDep
 from cloud_hub.api.guard import principal_of
 from cloud_hub.errors import ConflictError, HubError, KeyReusedError
@@ -42,19 +44,25 @@ class Once:
         self._request_sha256, self._now_s = request_sha256, now_s
 
     def answer(
-        self, make: Callable[[], T], status: HTTPStatus = HTTPStatus.CREATED, *, secret: bool = False
+        self,
+        make: Callable[[], T],
+        status: HTTPStatus = HTTPStatus.CREATED,
+        *,
+        secret: bool = False,
+        revision: str = "",
     ) -> Response:
         """What `make` gives, as JSON; or what it gave the first time, with the header Idempotency-Replayed.
 
         Args:   secret: the answer holds a secret and is not kept; the same request again is a conflict.
+                revision: where in the answer the number of its ETag stands, such as "hook.revision".
         Raises: KeyReusedError. ConflictError: the first is still at work, or its answer was not kept. What `make`
                 raises.
         """
         if self._key is None:
-            return _json(make(), status)
+            return _tagged(_json(make(), status), revision)
         kept = store.begin(self._database, self._who, self._key, self._request_sha256, self._now_s)
         if kept is not None:
-            return self._again(kept)
+            return _tagged(self._again(kept), revision)
         try:
             answer = _json(make(), status)
         except HubError:
@@ -62,7 +70,7 @@ class Once:
             raise
         body = None if secret else bytes(answer.body)
         store.finish(self._database, self._who, self._key, int(status), "application/json", body)
-        return answer
+        return _tagged(answer, revision)
 
     def _again(self, kept: store.Kept) -> Response:
         if kept.request_sha256 != self._request_sha256:
@@ -79,6 +87,16 @@ class Once:
 def _json(value: object, status: HTTPStatus) -> Response:
     body = TypeAdapter(type(value)).dump_json(value)
     return Response(body, status, media_type="application/json")
+
+
+def _tagged(answer: Response, revision: str) -> Response:
+    """With its ETag, which is read from the answer: one that was kept has it, too."""
+    if revision:
+        found = msgspec.json.decode(answer.body)
+        for name in revision.split("."):
+            found = found[name]
+        tag(answer, found)
+    return answer
 
 
 async def _once(

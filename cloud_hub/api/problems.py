@@ -11,7 +11,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -20,7 +19,8 @@ from starlette.responses import Response
 from cloud_hub.accounts.errors import AccountError, MayNotError, SignInError, TooManyTriesError
 from cloud_hub.alarms.actions import ActionError
 from cloud_hub.alarms.states import AlarmStateError
-from cloud_hub.api.access import describe_access
+from cloud_hub.api.conditions import foreign_tag
+from cloud_hub.api.description import MEDIA_TYPE, describe
 from cloud_hub.errors import (
     ConflictError,
     DataError,
@@ -36,7 +36,7 @@ from cloud_hub.errors import (
 from cloud_hub.rollout.states import RolloutError
 from cloud_hub.store.paging import CursorError
 
-MEDIA_TYPE = "application/problem+json"
+__all__ = ["MEDIA_TYPE", "FieldProblem", "Problem", "answer", "answer_to", "install", "problem_responses"]
 
 
 class FieldProblem(BaseModel):
@@ -76,7 +76,6 @@ _HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
     (PlanError, HTTPStatus.UNPROCESSABLE_ENTITY, "plan"),
     (StoreUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable"),
 ]
-_ERROR_STATUS_FROM = 400
 
 
 PageOf = Callable[[Request, HTTPStatus, str, dict[str, str] | None], Response]
@@ -98,7 +97,7 @@ def install(
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
 
 
 def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
@@ -140,7 +139,8 @@ def answer_to(request: Request, error: HubError) -> Response:
     """The answer to an error of ours. Raises it when it is none that callers can bring about."""
     for kind, status, word in _HUB_ERRORS:
         if isinstance(error, kind):
-            return answer(request, status, str(error), word, headers=_headers_of(error))
+            detail = foreign_tag(request) if kind is StaleError else None
+            return answer(request, status, detail or str(error), word, headers=_headers_of(error))
     raise error
 
 
@@ -174,22 +174,3 @@ async def _fault(request: Request, _error: Exception) -> Response:
     said = answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, text, "fault")
     said.headers.update(request.app.state.fault_headers)
     return said
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        describe_access(app, document)
-        for path in document["paths"].values():
-            for operation in path.values():
-                _mark_problems(operation["responses"])
-        app.openapi_schema = document
-    return app.openapi_schema
-
-
-def _mark_problems(responses: dict[str, Any]) -> None:
-    """FastAPI writes every model down under the type of the answer that is well."""
-    for status, response in responses.items():
-        content = response.get("content", {})
-        if int(status) >= _ERROR_STATUS_FROM and content:
-            response["content"] = {MEDIA_TYPE: next(iter(content.values()))}

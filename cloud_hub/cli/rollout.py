@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cloud_hub.rollout.plan import Plan
     from cloud_hub.services.ask import Verb
     from cloud_hub.store.database import Database
-    from cloud_hub.store.rollout_queries import MemberView, RolloutDetail
+    from cloud_hub.store.rollout_views import MemberView, RolloutDetail
 
 _OVER = {"finished", "aborted"}
 _REASONS = 20

@@ -11,7 +11,7 @@ import msgspec
 
 from cloud_hub.errors import ConflictError, DataError
 from cloud_hub.jobs.places import Places
-from cloud_hub.store.dataset_queries import PartView, SourceView, VersionDetail
+from cloud_hub.store.data_views import PartView, SourceView, VersionDetail
 from models.contract.ids import Id
 from models.families import families
 

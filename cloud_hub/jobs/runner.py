@@ -26,6 +26,7 @@ from cloud_hub.settings import Settings
 from cloud_hub.store import jobs as store
 from cloud_hub.store.database import Database
 from cloud_hub.store.dataset_queries import get_version
+from cloud_hub.store.job_views import JobView
 from cloud_hub.trust.files import write_atomic
 from models.bundle.archive import SUFFIX, read_bundle
 from models.contract.messages import MAX_BUNDLE_BYTES
@@ -135,7 +136,7 @@ class JobRunner:
                 return
             self._begin(taken)
 
-    def _begin(self, job: store.JobView) -> None:
+    def _begin(self, job: JobView) -> None:
         folder = self._places.jobs / job.id
         try:
             shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,7 @@ one that was missed is made good by the next.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,13 +15,21 @@ import msgspec
 from cloud_hub.store import live_queries as queries
 from cloud_hub.store.database import Database, Session
 
-Kind = Literal["alarm", "point", "rollout", "gateway"]
-KINDS: tuple[Kind, ...] = ("alarm", "point", "rollout", "gateway")
+Kind = Literal["alarm", "point", "rollout", "gateway", "job"]
+KINDS: tuple[Kind, ...] = ("alarm", "point", "rollout", "gateway", "job")
+_Change = queries.AlarmChange | queries.PointChange | queries.RolloutChange | queries.GatewayChange | queries.JobChange
+WHAT: Mapping[str, type] = {
+    "alarm": queries.AlarmChange,
+    "point": queries.PointChange,
+    "rollout": queries.RolloutChange,
+    "gateway": queries.GatewayChange,
+    "job": queries.JobChange,
+}
+"""What the data of each kind of event is, where it is not empty."""
 OVERLAP_S = 30.0
 """A change may be committed this long after the time it bears: a writer in SQLite waits up to 20 s for its turn."""
 MOST_ALARMS = 500
 _POINTS_EVERY_S = 5.0
-_Change = queries.AlarmChange | queries.PointChange | queries.RolloutChange | queries.GatewayChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Watch:
         self._seen_alarms: dict[str, float] = {}
         self._points: dict[tuple[str, str, str], queries.PointChange] = {}
         self._rollouts: dict[str, int] = {}
+        self._jobs: dict[str, int] = {}
         self._offline: frozenset[str] = frozenset()
         self._reported_s: float | None = None
         self._told_points_s = 0.0
@@ -51,6 +60,8 @@ class Watch:
             known = queries.changed_alarms(session, now_s - OVERLAP_S, MOST_ALARMS)
             self._seen_alarms = {alarm.id: alarm.changed_s for alarm in known}
             self._rollouts = queries.rollout_revisions(session)
+            recent = queries.recent_jobs(session, now_s - OVERLAP_S)
+            self._jobs = {job.id: job.revision for job in recent}
             self._offline = queries.offline_gateways(session)
             self._reported_s = queries.newest_report(session)
         self._points = {}
@@ -64,6 +75,7 @@ class Watch:
                 *self._any_points(session, now_s),
                 *self._of_rollouts(session),
                 *self._gateways(session),
+                *self._of_jobs(session, now_s),
             ]
 
     def _alarms(self, session: Session, now_s: float) -> Iterable[Event]:
@@ -104,6 +116,15 @@ class Watch:
         before, self._offline = self._offline, now
         turned = dict.fromkeys(now - before, False) | dict.fromkeys(before - now, True)
         return [_event("gateway", queries.GatewayChange(g, g, online)) for g, online in sorted(turned.items())]
+
+    def _of_jobs(self, session: Session, now_s: float) -> Iterable[Event]:
+        """Each change until a job is over, also of one that was over before anybody could look."""
+        since_s = now_s - OVERLAP_S
+        found = queries.recent_jobs(session, since_s, self._jobs)
+        changed = [job for job in found if self._jobs.get(job.id) != job.revision]
+        lasting = (job for job in found if job.state in queries.ACTIVE_JOBS or job.created_s >= since_s)
+        self._jobs = {job.id: job.revision for job in lasting}
+        return [_event("job", job) for job in changed]
 
 
 def missed(database: Database, since_s: float) -> list[Event]:

@@ -17,6 +17,7 @@ from cloud_hub.errors import ConflictError, StaleError
 from cloud_hub.store import alarm_places as places
 from cloud_hub.store import alarm_standing as standing
 from cloud_hub.store import tables as t
+from cloud_hub.store.alarm_views import BulkOutcome, BulkRefusal
 from cloud_hub.store.audit import record
 from cloud_hub.store.database import Database, Session
 
@@ -29,22 +30,6 @@ class Target:
 
     alarm: str
     revision: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BulkRefusal:
-    """Why one alarm of many was left as it is."""
-
-    alarm: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class BulkOutcome:
-    """What became of many: all that could be done is done."""
-
-    done: tuple[str, ...]
-    refused: tuple[BulkRefusal, ...]
 
 
 @dataclass(frozen=True, slots=True)

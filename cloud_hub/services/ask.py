@@ -19,7 +19,8 @@ from cloud_hub.rollout.state import Outcome, State
 from cloud_hub.store import audit
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.registry import find_bundle
-from cloud_hub.store.rollout_queries import SiteView, get_site, put_site
+from cloud_hub.store.rollout_queries import get_site, put_site
+from cloud_hub.store.rollout_views import SiteView
 from cloud_hub.store.rollouts import RolloutStore, Stored
 from models.contract.ids import check_id
 from models.errors import TopicError

@@ -19,9 +19,10 @@ from cloud_hub.jobs.looking import check_kind, inspect_elsewhere
 from cloud_hub.jobs.places import KINDS, Places, safe_name
 from cloud_hub.store import audit
 from cloud_hub.store import datasets as store
+from cloud_hub.store.data_views import Role, SourceKind, UploadView, VersionDetail
 from cloud_hub.store.database import Database, Session
-from cloud_hub.store.dataset_queries import UploadView, VersionDetail, get_inspection, get_upload, get_version
-from cloud_hub.store.datasets import CaptureSpan, NewSource, NewUpload, Role
+from cloud_hub.store.dataset_queries import get_inspection, get_upload, get_version
+from cloud_hub.store.datasets import CaptureSpan, NewSource, NewUpload
 from cloud_hub.store.labels import labels_over
 from cloud_hub.trust.files import sync_folder
 from models.contract.ids import check_id
@@ -326,7 +327,7 @@ def _cut(
     if not train and not test:
         raise DataError(f"{name}: no row lies between {item.start:g} and {item.end:g}")
     used = sum(one.stop - one.start for one in stretches)
-    kind: store.SourceKind = "upload" if item.kind == "upload" else "capture"
+    kind: SourceKind = "upload" if item.kind == "upload" else "capture"
     return NewSource(
         kind, item.ref, sha256, name, item.role, item.fault, used / rate_hz if rate_hz else None, parts(train),
         parts(test),

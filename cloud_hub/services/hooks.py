@@ -14,6 +14,7 @@ from cloud_hub.notify.mail import check_address
 from cloud_hub.notify.signature import new_secret
 from cloud_hub.store import audit, happenings, hooks
 from cloud_hub.store.database import Database, Session
+from cloud_hub.store.hook_views import DeliveryView, HookView, Made
 from models.contract.ids import check_id
 from models.errors import MillwrightError
 
@@ -32,14 +33,6 @@ class HookSpec:
     kinds: tuple[str, ...] = ()
     machines: tuple[str, ...] = ()
     enabled: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A new hook; `secret` is shown this once, None for e-mail."""
-
-    hook: hooks.HookView
-    secret: str | None
 
 
 def create(database: Database, who: Principal, spec: HookSpec, now_s: float, request_id: str | None = None) -> Made:
@@ -63,7 +56,7 @@ def change(
     revision: int,
     now_s: float,
     request_id: str | None = None,
-) -> hooks.HookView:
+) -> HookView:
     """Make a hook another one. Raises: HookError, NotFoundError, ConflictError: somebody was faster."""
     _check(spec)
     with database.write() as session:
@@ -112,7 +105,7 @@ def send_test(database: Database, who: Principal, hook: str, now_s: float, reque
 
 def send_again(
     database: Database, who: Principal, hook: str, delivery: int, now_s: float, request_id: str | None = None
-) -> hooks.DeliveryView:
+) -> DeliveryView:
     """Try a delivery again from the start. Raises: NotFoundError."""
     with database.write() as session:
         view = hooks.again(session, hook, delivery, now_s)
@@ -160,8 +153,8 @@ def _note(
     session: Session,
     who: Principal,
     action: str,
-    before: hooks.HookView | None,
-    after: hooks.HookView | None,
+    before: HookView | None,
+    after: HookView | None,
     now_s: float,
     request_id: str | None,
 ) -> None:

@@ -10,9 +10,9 @@ from cloud_hub.data.stretches import Verdict
 from cloud_hub.errors import DataError
 from cloud_hub.store import audit
 from cloud_hub.store import labels as store
+from cloud_hub.store.data_views import LabelView
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.datasets import capture_span
-from cloud_hub.store.labels import LabelView
 from models.contract.ids import check_id
 from models.errors import TopicError
 

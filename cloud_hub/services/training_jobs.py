@@ -13,7 +13,7 @@ from cloud_hub.store import audit
 from cloud_hub.store import jobs as store
 from cloud_hub.store.database import Database
 from cloud_hub.store.dataset_queries import get_version
-from cloud_hub.store.jobs import JobView
+from cloud_hub.store.job_views import JobView
 
 
 def start(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -12,26 +9,12 @@ from cloud_hub.accounts.permissions import Role
 from cloud_hub.accounts.records import AccountView, TokenView
 from cloud_hub.store import accounts as store
 from cloud_hub.store import tables as t
+from cloud_hub.store.hook_views import AuditView
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
 
 _BY_NAME = Order("accounts", (t.Account.name,), (str,))
 _BY_TOKEN = Order("tokens", (t.ApiToken.created_s, t.ApiToken.id), (float, str), descending=True)
 _BY_ENTRY = Order("audit", (t.AuditEntry.time_s, t.AuditEntry.id), (float, int), descending=True)
-
-
-@dataclass(frozen=True, slots=True)
-class AuditView:
-    """One write: who, when, what, and the fields that it changed."""
-
-    id: int
-    time_s: float
-    who: str
-    kind: str
-    action: str
-    target: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-    request_id: str | None
 
 
 def list_accounts(

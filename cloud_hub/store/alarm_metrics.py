@@ -2,62 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from cloud_hub.alarms.floods import STALE_S, TARGETS, Load, Targets, load
+from cloud_hub.alarms.floods import STALE_S, TARGETS, load
 from cloud_hub.alarms.states import State
 from cloud_hub.store import tables as t
+from cloud_hub.store.alarm_views import AlarmMetrics, BadActor, StandingAlarm
 
 TOP = 10
 _SHOWN = (State.UNACKNOWLEDGED.value, State.ACKNOWLEDGED.value)
-
-
-@dataclass(frozen=True, slots=True)
-class BadActor:
-    """A point that asked for attention often. `share`: of all alarms of the span."""
-
-    gateway: str
-    machine: str
-    point: str
-    slot: str
-    alarms: int
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class StandingAlarm:
-    """An alarm whose condition has lasted for more than a day, in sight."""
-
-    id: str
-    machine: str
-    point: str
-    state: str
-    announced_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmMetrics:
-    """Alarms that asked for attention in [since, until). `acknowledge_s`: median time until somebody acknowledged one,
-    of the `acknowledged` ones. `standing`: now, in sight; `stale`: of these, longer than a day, the oldest in
-    `oldest`. `false_share`: of the `reviewed` alarms of the span, those that were none.
-    """
-
-    since_s: float
-    until_s: float
-    load: Load
-    targets: Targets
-    acknowledged: int
-    acknowledge_s: float | None
-    bad_actors: tuple[BadActor, ...]
-    standing: int
-    stale: int
-    oldest: tuple[StandingAlarm, ...]
-    reviewed: int
-    false_share: float | None
 
 
 def alarm_metrics(

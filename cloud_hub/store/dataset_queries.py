@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
@@ -11,99 +10,23 @@ from sqlalchemy.orm import Session, defer
 
 from cloud_hub.errors import NotFoundError
 from cloud_hub.store import tables as t
-from cloud_hub.store.datasets import Role, SourceKind, upload_of
+from cloud_hub.store.data_views import (
+    DatasetView,
+    LineageView,
+    PartView,
+    Role,
+    SourceKind,
+    SourceView,
+    UploadView,
+    VersionDetail,
+    VersionView,
+)
+from cloud_hub.store.datasets import upload_of
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
 
 _BY_UPLOAD = Order("uploads", (t.Upload.added_s, t.Upload.sha256), (float, str), descending=True)
 _BY_DATASET = Order("data sets", (t.Dataset.changed_s, t.Dataset.name), (float, str), descending=True)
 _BY_VERSION = Order("data set versions", (t.DatasetVersion.version,), (int,), descending=True)
-
-
-@dataclass(frozen=True, slots=True)
-class UploadView:
-    """A file that somebody brought. `kind`: its format. `columns`: of the file, with what each is."""
-
-    sha256: str
-    name: str
-    kind: str
-    length: int
-    rows: int
-    seconds: float | None
-    rate_hz: float | None
-    columns: tuple[str, ...]
-    added_s: float
-    added_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetView:
-    """A data set; the figures are of its newest version."""
-
-    name: str
-    title: str
-    version: int
-    sha256: str
-    sources: int
-    created_s: float
-    changed_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class PartView:
-    """A part of a file: fractions of its rows, and how long it is where the rate is known."""
-
-    start: float
-    end: float
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class SourceView:
-    """One file of a version. `ref`: the capture's id or the upload's digest. Training never sees `test`."""
-
-    number: int
-    kind: SourceKind
-    ref: str
-    sha256: str
-    name: str
-    role: Role
-    fault: str | None
-    seconds: float | None
-    train: tuple[PartView, ...]
-    test: tuple[PartView, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class VersionView:
-    """A version of a data set. `inspected`: whether an inspection of it is kept."""
-
-    dataset: str
-    version: int
-    sha256: str
-    test_share: float
-    note: str
-    made_s: float
-    made_by: str
-    inspected: bool
-
-
-@dataclass(frozen=True, slots=True)
-class VersionDetail:
-    """A version with its files."""
-
-    version: VersionView
-    sources: tuple[SourceView, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LineageView:
-    """A bundle and the training that made it; `job` is None when it was trained elsewhere from the same files."""
-
-    sha256: str
-    slot: str
-    version: str
-    published: bool
-    job: str | None
 
 
 def list_uploads(session: Session, paging: Paging, *, kind: str | None = None) -> Page[UploadView]:

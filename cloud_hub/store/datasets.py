@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -12,9 +12,7 @@ from sqlalchemy.orm import Session
 from cloud_hub.data.stretches import Run
 from cloud_hub.errors import ConflictError, NotFoundError, StaleError
 from cloud_hub.store import tables as t
-
-SourceKind = Literal["capture", "upload"]
-Role = Literal["healthy", "fault"]
+from cloud_hub.store.data_views import Role, SourceKind
 
 
 @dataclass(frozen=True, slots=True)

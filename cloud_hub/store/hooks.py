@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
@@ -14,46 +14,12 @@ from cloud_hub.notify.schedule import Next
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database
 from cloud_hub.store.happenings import HappeningsReader, Link
+from cloud_hub.store.hook_views import Channel, DeliveryState, DeliveryView, HookView
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
 
-Channel = Literal["webhook", "email"]
-DeliveryState = Literal["waiting", "delivered", "failed"]
 _BY_HOOK = Order("hooks", (t.Hook.id,), (str,))
 _BY_DELIVERY = Order("deliveries", (t.HookDelivery.id,), (int,), descending=True)
 KEPT_S = 30 * 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class HookView:
-    """A receiver, without its secret. `revision` grows with every change."""
-
-    id: str
-    name: str
-    channel: Channel
-    url: str | None
-    addresses: tuple[str, ...]
-    kinds: tuple[str, ...]
-    machines: tuple[str, ...]
-    enabled: bool
-    revision: int
-    created_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryView:
-    """One happening on its way to a hook, or there. `next_s`: the next try, while it waits."""
-
-    id: int
-    hook: str
-    key: str
-    kind: str
-    state: DeliveryState
-    attempts: int
-    created_s: float
-    next_s: float
-    status: int | None
-    error: str | None
-    done_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

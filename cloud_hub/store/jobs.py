@@ -11,40 +11,10 @@ from sqlalchemy.orm import Session
 from cloud_hub.errors import NotFoundError, StaleError
 from cloud_hub.jobs.states import ACTIVE, JobEvent, JobState, after
 from cloud_hub.store import tables as t
+from cloud_hub.store.job_views import JobDetail, JobView
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
 
 _BY_JOB = Order("training jobs", (t.TrainingJob.created_s, t.TrainingJob.id), (float, str), descending=True)
-
-
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """A training. `stage`, `share`: what it is doing and how far it is, 0 to 1. `reason`: why it was refused or failed.
-    `sha256`: the bundle that came of it. `revision` grows with every change.
-    """
-
-    id: str
-    dataset: str
-    version: int
-    asked: dict[str, Any]
-    state: JobState
-    revision: int
-    created_s: float
-    created_by: str
-    started_s: float | None
-    ended_s: float | None
-    stage: str
-    share: float
-    exit_code: int | None
-    reason: str | None
-    sha256: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class JobDetail:
-    """A training with what it told at its end: figures, and the test on what was held out."""
-
-    job: JobView
-    summary: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from sqlalchemy import select
@@ -12,29 +11,10 @@ from sqlalchemy.orm import Session
 from cloud_hub.data.stretches import Verdict
 from cloud_hub.errors import NotFoundError, StaleError
 from cloud_hub.store import tables as t
+from cloud_hub.store.data_views import LabelView
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
 
 _BY_LABEL = Order("labels", (t.Label.said_s, t.Label.id), (float, int), descending=True)
-
-
-@dataclass(frozen=True, slots=True)
-class LabelView:
-    """A label. Times are UTC seconds by the gateway's clock, `said_s` by the hub's. `capture`: when it is about all of
-    one. `revision` grows with every change.
-    """
-
-    id: int
-    machine: str
-    point: str
-    capture: str | None
-    from_s: float
-    to_s: float
-    verdict: Verdict
-    fault: str | None
-    note: str
-    said_by: str
-    said_s: float
-    revision: int
 
 
 def list_labels(

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from cloud_hub.jobs.states import ACTIVE
 from cloud_hub.rollout.states import OVER
 from cloud_hub.store import tables as t
 
+ACTIVE_JOBS = frozenset(state.value for state in ACTIVE)
+"""States of training jobs that wait or run."""
 _OVER = [status.value for status in OVER]
 
 
@@ -69,6 +72,21 @@ class GatewayChange:
     online: bool
 
 
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """How far a training is. `share`: 0 to 1."""
+
+    id: str
+    dataset: str
+    version: int
+    state: str
+    stage: str
+    share: float
+    revision: int
+    created_s: float
+    sha256: str | None
+
+
 def changed_alarms(session: Session, since_s: float, limit: int) -> list[AlarmChange]:
     """Alarms written since, those written last first, `limit` at most."""
     a = t.Alarm
@@ -114,3 +132,11 @@ def rollouts(session: Session, wanted: Collection[str]) -> list[RolloutChange]:
         stages[rollout][stage] = count
     query = select(r.id, r.slot, r.status, r.cohort, r.revision).where(r.id.in_(names)).order_by(r.id)
     return [RolloutChange(*row, stages=stages[row[0]]) for row in session.execute(query)]
+
+
+def recent_jobs(session: Session, since_s: float, also: Collection[str] = ()) -> list[JobChange]:
+    """Training jobs that wait or run, those queued since, and those in `also`."""
+    j = t.TrainingJob
+    query = select(j.id, j.dataset, j.version, j.state, j.stage, j.share, j.revision, j.created_s, j.sha256)
+    wanted = or_(j.state.in_(sorted(ACTIVE_JOBS)), j.created_s >= since_s, j.id.in_(sorted(also)))
+    return [JobChange(*row) for row in session.execute(query.where(wanted).order_by(j.id))]

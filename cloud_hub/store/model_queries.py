@@ -12,27 +12,10 @@ from sqlalchemy.orm import Session
 from cloud_hub.errors import NotFoundError
 from cloud_hub.store import tables as t
 from cloud_hub.store.dataset_queries import data_of, versions_with
+from cloud_hub.store.model_views import DataOrigin, ModelPlace, ModelRollout, ModelUse, ModelView
 from cloud_hub.store.paging import MAX_LIMIT, Page, Paging, decode_cursor, encode_cursor
 
 _NAME = "models"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelView:
-    """A bundle. `published`: gateways can be given it. `job`: the training here that made it. `running`: on how many
-    gateways it decides.
-    """
-
-    sha256: str
-    slot: str
-    version: str
-    family: str
-    title: str
-    length: int
-    created_s: float
-    published: bool
-    job: str | None
-    running: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,44 +24,6 @@ class ModelRecord:
 
     model: ModelView
     manifest_json: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPlace:
-    """A gateway that has a bundle, and as what."""
-
-    gateway: str
-    slot: str
-    role: str
-    phase: str
-    online: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRollout:
-    """A rollout that brought a bundle."""
-
-    id: str
-    status: str
-    created_s: float
-    created_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelUse:
-    """Where a bundle is: on gateways (the first 500), in rollouts (the newest 100)."""
-
-    gateways: tuple[ModelPlace, ...]
-    rollouts: tuple[ModelRollout, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DataOrigin:
-    """A version of a data set that holds what a bundle was trained on. `by_job`: a job here trained on exactly it."""
-
-    dataset: str
-    version: int
-    by_job: bool
 
 
 class _Title(msgspec.Struct):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from sqlalchemy import func, select
@@ -16,102 +15,21 @@ from cloud_hub.rollout.plan import Plan
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import upsert
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
+from cloud_hub.store.rollout_views import (
+    CheckView,
+    CohortView,
+    MemberView,
+    NoteView,
+    RolloutDetail,
+    RolloutView,
+    SiteView,
+)
 from cloud_hub.store.tables import table_of
 
-RolloutStatus = Literal["awaiting_approval", "trying", "releasing", "paused", "aborting", "aborted", "finished"]
-MemberStage = Literal["waiting", "sent", "shadow", "released", "running", "done", "failed", "returned"]
 _BY_ROLLOUT = Order("rollouts", (t.Rollout.created_s, t.Rollout.id), (float, str), descending=True)
 _BY_MEMBER = Order("rollout members", (t.RolloutMember.gateway,), (str,))
 _BY_NOTE = Order("rollout notes", (t.RolloutNote.id,), (int,), descending=True)
 _BY_SITE = Order("sites", (t.GatewaySite.gateway,), (str,))
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutView:
-    """A rollout. `cohort` counts from 0. `cause`, `detail`: why it is paused. `waits`: for what, while it runs."""
-
-    id: str
-    slot: str
-    sha256: str
-    version: str
-    status: RolloutStatus
-    cohort: int
-    cohort_name: str
-    cause: str | None
-    detail: str | None
-    waits: str
-    created_s: float
-    created_by: str
-    cohort_ends_s: float
-    ends_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class CheckView:
-    """What a rule says of the cohort as a whole: see `cloud_hub.rollout.evidence`."""
-
-    rule: str
-    verdict: Literal["pass", "wait", "breach", "off"]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class CohortView:
-    """How far the gateways of a cohort are: `stages` counts them, `failures` counts why."""
-
-    name: str
-    size: int
-    stages: dict[str, int]
-    failures: dict[str, int]
-    errors: str
-    success: str
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutDetail:
-    """A rollout with its progress. `plan_json`: as it was asked for. `accepted`: rules it was resumed in spite of."""
-
-    rollout: RolloutView
-    cohorts: tuple[CohortView, ...]
-    checks: tuple[CheckView, ...]
-    accepted: tuple[str, ...]
-    plan_json: str
-
-
-@dataclass(frozen=True, slots=True)
-class MemberView:
-    """A gateway in a rollout: how far it is; `kind`, `detail`: why it failed. `sent`: the broker has its want."""
-
-    gateway: str
-    cohort: int
-    stage: MemberStage
-    want_seq: int
-    sent: bool
-    since_s: float
-    windows: int
-    kind: str | None
-    detail: str | None
-    previous: str | None
-    forgiven: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NoteView:
-    """An entry in a rollout's log."""
-
-    time_s: float
-    event: str
-    text: str
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
-class SiteView:
-    """Where a gateway is, and its labels."""
-
-    gateway: str
-    time_zone: str | None
-    labels: dict[str, str]
 
 
 def list_rollouts(session: Session, paging: Paging, *, status: str | None = None) -> Page[RolloutView]:

@@ -13,11 +13,14 @@ import pytest
 
 from cloud_hub.alarms import actions as a
 from cloud_hub.api.routes import stream as route
+from cloud_hub.jobs.states import JobEvent
 from cloud_hub.live.feed import Feed, Viewer
 from cloud_hub.live.watch import Watch, missed
 from cloud_hub.services import alarms as service
+from cloud_hub.store import jobs
 from cloud_hub.store.database import Database
 from cloud_hub.store.writer import Message, Received, Writer
+from tests.cloud_hub.mlops_kit import MlopsHub, table
 from tests.cloud_hub.test_api import Hub
 from tests.simulators.callers import OPERATOR, VIEWER
 from tests.simulators.hub import As, event, point, state
@@ -90,6 +93,38 @@ def test_gateways_that_come_and_go(database: Database) -> None:
     assert told(watch.look(clock.now_s, ())) == [("gateway", {"id": "gw-2", "gateway": "gw-2", "online": True})]
 
 
+def test_trainings_as_they_go(database: Database, tmp_path: Path) -> None:
+    now_s = 10_000.0
+    hub = MlopsHub(database, tmp_path)
+    item = {"kind": "upload", "ref": hub.upload("hall.csv", table())["sha256"], "role": "healthy"}
+    hub.ask("POST", "/data-sets", 201, json={"name": "hall", "items": [item]})
+
+    def change(job: str, *events: JobEvent) -> None:
+        with database.write() as session:
+            for one in events:
+                jobs.move(session, job, one, now_s)
+
+    with database.write() as session:
+        jobs.add_job(session, "job-1", "hall", 1, {}, "ada", now_s - 1000)
+    watch = Watch(database)
+    watch.begin(now_s)
+    assert watch.look(now_s, ()) == []
+    change("job-1", JobEvent.START)
+    with database.write() as session:
+        jobs.tell(session, "job-1", "training", 0.5)
+    found = told(watch.look(now_s, ()))
+    assert [(kind, said["id"], said["state"], said["stage"], said["share"]) for kind, said in found] == [
+        ("job", "job-1", "running", "training", 0.5)
+    ]
+    change("job-1", JobEvent.FAIL)
+    assert [said["state"] for _, said in told(watch.look(now_s, ()))] == ["failed"]
+    with database.write() as session:  # over before anybody looked
+        jobs.add_job(session, "job-2", "hall", 1, {}, "ada", now_s)
+    change("job-2", JobEvent.START, JobEvent.FAIL)
+    assert [(said["id"], said["state"]) for _, said in told(watch.look(now_s, ()))] == [("job-2", "failed")]
+    assert watch.look(now_s, ()) == []
+
+
 def test_who_comes_back_is_told_what_was_missed(database: Database) -> None:
     clock = Clock(database)
     clock.store(event(1))
@@ -97,7 +132,7 @@ def test_who_comes_back_is_told_what_was_missed(database: Database) -> None:
     clock.store(event(2, alarm="a2"))
     found = told(missed(database, clock.now_s - 10))
     assert [said.get("id") for kind, said in found if kind == "alarm"] == ["gw-1.a2"]
-    assert [kind for kind, said in found if said == {}] == ["point", "rollout", "gateway"]
+    assert [kind for kind, said in found if said == {}] == ["point", "rollout", "gateway", "job"]
 
 
 def test_too_many_to_tell_one_by_one(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,8 @@ from cloud_hub.rollout.states import GATEWAY, ROLLOUT, RolloutError, Stage, Stat
 from cloud_hub.services import ask
 from cloud_hub.store.database import Database
 from cloud_hub.store.registry import SqlRegistry
-from cloud_hub.store.rollout_queries import SiteView, put_site
+from cloud_hub.store.rollout_queries import put_site
+from cloud_hub.store.rollout_views import SiteView
 from models.contract.messages import Behaviour
 from tests.cloud_hub.rollout_kit import NOW, World, fleet_of, plan
 from tests.simulators.fleet import NEW, OLD, OTHER, SLOT, SimFleet, SimGateway

@@ -24,6 +24,7 @@ from cloud_hub.services import ask
 from cloud_hub.store import model_queries
 from cloud_hub.store import rollout_queries as queries
 from cloud_hub.store.paging import Paging
+from cloud_hub.store.rollout_views import MemberStage, RolloutStatus
 from models.contract.ids import ID_PATTERN
 from models.errors import TopicError
 
@@ -42,7 +43,7 @@ _CHOSEN = ("share", "label", "gateways")
 @router.get("/rollouts", response_class=HTMLResponse, dependencies=_READS)
 def list_rollouts(request: Request, session: SessionDep, paging: PagingDep, status: Filter = "") -> HTMLResponse:
     """Rollouts, newest first."""
-    known = get_args(queries.RolloutStatus)
+    known = get_args(RolloutStatus)
     page = queries.list_rollouts(session, paging, status=status if status in known else None)
     return render(request, "rollouts/list.html.j2", page=page, statuses=known, chosen=status)
 
@@ -88,14 +89,14 @@ def show_rollout(
     request: Request, session: SessionDep, paging: PagingDep, rollout: RolloutId, stage: Filter = ""
 ) -> HTMLResponse:
     """One rollout: its cohorts, what the rules say, every gateway with its reason, and its log."""
-    wanted = stage if stage in get_args(queries.MemberStage) else None
+    wanted = stage if stage in get_args(MemberStage) else None
     return render(
         request,
         "rollouts/rollout.html.j2",
         detail=queries.get_rollout(session, rollout),
         members=queries.list_members(session, paging, rollout, stage=wanted),
         notes=queries.list_notes(session, _LOG, rollout).items,
-        stages=get_args(queries.MemberStage),
+        stages=get_args(MemberStage),
         stage=stage,
     )
 

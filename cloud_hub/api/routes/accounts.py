@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,13 +14,16 @@ from cloud_hub.accounts.names import MAX_LABEL, NAME_PATTERN
 from cloud_hub.accounts.passwords import MAX_CHARS
 from cloud_hub.accounts.permissions import Permission, Principal, Role
 from cloud_hub.accounts.records import AccountView, TokenView
+from cloud_hub.api.answers import LinkAnswer, Me, NewToken
 from cloud_hub.api.auth import let_in, link_url, visitor_of
+from cloud_hub.api.conditions import IfMatch, tag
 from cloud_hub.api.context import ContextDep, PagingDep, SessionDep, TimeFilter
 from cloud_hub.api.guard import RequestIdDep, needs, session_of, signed_in
 from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.services import accounts, tokens
 from cloud_hub.store import accounts_queries as queries
+from cloud_hub.store.hook_views import AuditView
 from cloud_hub.store.paging import Page
 
 router = APIRouter(tags=["accounts"])
@@ -54,27 +57,12 @@ class UserChange(_Body):
     disabled: bool | None = None
 
 
-class LinkAnswer(BaseModel):
-    """A one-time link by which `user` sets a password; shown this once."""
-
-    user: AccountView
-    url: str
-    expires_s: float
-
-
 class TokenBody(_Body):
     """A new API token of the caller's own. It can do no more than its owner, whatever its scopes."""
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_LABEL)]
     scopes: Annotated[list[Permission], Field(min_length=1, max_length=len(Permission))]
     days: Annotated[float, Field(gt=0.001, le=366, allow_inf_nan=False)] = 90
-
-
-class TokenAnswer(BaseModel):
-    """A new token; `secret` is shown this once."""
-
-    token: TokenView
-    secret: str
 
 
 class PasswordBody(_Body):
@@ -115,7 +103,7 @@ def create_user(
 def get_user(session: SessionDep, response: Response, _caller: Manager, name: str) -> AccountView:
     """One person. The ETag goes into If-Match of a change."""
     found = queries.get_account(session, name)
-    response.headers["ETag"] = _etag(found)
+    tag(response, found.revision)
     return found
 
 
@@ -127,14 +115,14 @@ def change_user(
     request_id: RequestIdDep,
     name: str,
     body: UserChange,
-    if_match: Annotated[str | None, Header(max_length=200, description="The ETag that was seen.")] = None,
+    revision: IfMatch,
 ) -> AccountView:
     """Change role or full name, disable or enable. With another role, or disabled, all sessions end."""
     changed = accounts.change_account(
         context.database, caller, name, context.now_s(), role=body.role, full_name=body.full_name,
-        disabled=body.disabled, revision=_revision(if_match), request_id=request_id,
+        disabled=body.disabled, revision=revision, request_id=request_id,
     )  # fmt: skip
-    response.headers["ETag"] = _etag(changed)
+    tag(response, changed.revision)
     return changed
 
 
@@ -154,18 +142,6 @@ def _link_answer(
     with context.database.read() as session:
         user = queries.get_account(session, name)
     return LinkAnswer(user=user, url=link_url(request, context, secret), expires_s=now_s + context.door.limits.link_s)
-
-
-def _etag(account: AccountView) -> str:
-    return f'"{account.revision}"'
-
-
-def _revision(if_match: str | None) -> int | None:
-    """The revision in an If-Match; an ETag that is none of ours matches nothing."""
-    if if_match is None or if_match.strip() == "*":
-        return None
-    digits = if_match.strip().strip('"')
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 18 else -1
 
 
 # ------------------------------------------------------------------------------------------------ tokens
@@ -194,14 +170,6 @@ def revoke_token(
 # ------------------------------------------------------------------------------------------------ the caller
 
 
-class Me(BaseModel):
-    """Who asks, and what they may do."""
-
-    name: str
-    kind: str
-    permissions: list[Permission]
-
-
 @router.get("/account")
 def get_me(caller: Caller) -> Me:
     """Who the caller is."""
@@ -228,19 +196,19 @@ def list_own_tokens(request: Request, session: SessionDep, paging: PagingDep, _c
     return queries.list_tokens(session, paging, account=_own(request))
 
 
-@router.post("/account/tokens", responses=_CHANGE, status_code=_S.CREATED, response_model=TokenAnswer)
+@router.post("/account/tokens", responses=_CHANGE, status_code=_S.CREATED, response_model=NewToken)
 def create_own_token(
     request: Request, context: ContextDep, caller: Caller, request_id: RequestIdDep, once: OnceDep, body: TokenBody
 ) -> Response:
     """Make an API token for a program of one's own."""
     owner = _own(request)
 
-    def make() -> TokenAnswer:
+    def make() -> NewToken:
         token, secret = tokens.create_token(
             context.database, caller, context.door.limits, body.name, body.scopes, body.days * _DAY_S,
             context.now_s(), account=owner, request_id=request_id,
         )  # fmt: skip
-        return TokenAnswer(token=token, secret=secret)
+        return NewToken(token=token, secret=secret)
 
     return once.answer(make, secret=True)
 
@@ -273,6 +241,6 @@ def list_audit(
     target: Annotated[str | None, Query(max_length=200, examples=["account:ann"])] = None,
     since: TimeFilter = None,
     until: TimeFilter = None,
-) -> Page[queries.AuditView]:
+) -> Page[AuditView]:
     """Who changed what, newest first, from `since` up to but without `until`. `action`: one, or all of "account."."""
     return queries.list_audit(session, paging, who=who, action=action, target=target, since_s=since, until_s=until)

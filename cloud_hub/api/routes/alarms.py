@@ -8,20 +8,23 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud_hub.accounts.permissions import Permission, Principal
 from cloud_hub.alarms import actions as a
+from cloud_hub.api.answers import SilencedView
 from cloud_hub.api.conditions import IfMatch, json_only, tag
 from cloud_hub.api.context import ContextDep, IdFilter, PagingDep, SessionDep, TimeFilter
-from cloud_hub.api.guard import needs, request_id_of
+from cloud_hub.api.guard import RequestIdDep, needs
+from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.services import alarms as service
 from cloud_hub.store import alarm_metrics as metrics
 from cloud_hub.store import alarm_queries as queries
 from cloud_hub.store import history_queries
 from cloud_hub.store import views as v
+from cloud_hub.store.alarm_views import AlarmMetrics, BulkOutcome
 from cloud_hub.store.paging import Page
 
 router = APIRouter(tags=["alarms"], dependencies=[Depends(needs(Permission.FLEET_READ))])
@@ -154,12 +157,6 @@ class OutOfServiceBody(_Body):
     reason: Reason
 
 
-class SilencedView(BaseModel):
-    """How many alarms have moved."""
-
-    alarms: int
-
-
 def alarm_filter(
     state: Annotated[list[v.AlarmState] | None, Query(description="Any of these; several times for several.")] = None,
     machine: IdFilter = None,
@@ -213,7 +210,7 @@ def get_metrics(
     since: TimeFilter = None,
     until: TimeFilter = None,
     gateway: IdFilter = None,
-) -> metrics.AlarmMetrics:
+) -> AlarmMetrics:
     """The figures of ISA-18.2 over a span of time, by default the last 24 hours; 400 days at most."""
     now_s = context.now_s()
     until_s = until if until is not None else now_s
@@ -233,17 +230,23 @@ def list_labels(
     return queries.list_labels(session, paging, machine=machine, slot=slot)
 
 
-@router.post("/alarms/bulk", responses=_PLACE, dependencies=_CHANGES)
-def act_on_many(context: ContextDep, caller: Actor, request: Request, body: BulkBody) -> service.BulkOutcome:
+@router.post("/alarms/bulk", responses=_PLACE, dependencies=_CHANGES, response_model=BulkOutcome)
+def act_on_many(
+    context: ContextDep, caller: Actor, request_id: RequestIdDep, once: OnceDep, body: BulkBody
+) -> Response:
     """Do the same about many alarms; one that cannot be done does not stop the others, and the answer says why."""
-    return service.act_on_many(
-        context.database,
-        caller,
-        [service.Target(target.alarm, target.revision) for target in body.alarms],
-        body.action.action(),
-        now_s=context.now_s(),
-        request_id=request_id_of(request),
-    )
+
+    def make() -> BulkOutcome:
+        return service.act_on_many(
+            context.database,
+            caller,
+            [service.Target(target.alarm, target.revision) for target in body.alarms],
+            body.action.action(),
+            now_s=context.now_s(),
+            request_id=request_id,
+        )
+
+    return once.answer(make, HTTPStatus.OK)
 
 
 @router.get("/alarms/{alarm}", responses=_ONE)
@@ -264,9 +267,15 @@ class _Doing:
     """What all writes about one alarm share."""
 
     def __init__(
-        self, context: ContextDep, caller: Actor, request: Request, response: Response, alarm: str, revision: IfMatch
+        self,
+        context: ContextDep,
+        caller: Actor,
+        request_id: RequestIdDep,
+        response: Response,
+        alarm: str,
+        revision: IfMatch,
     ) -> None:
-        self._context, self._caller, self._request, self._response = context, caller, request, response
+        self._context, self._caller, self._request_id, self._response = context, caller, request_id, response
         self._alarm, self._revision = alarm, revision
 
     def __call__(self, action: a.Action) -> v.AlarmView:
@@ -277,7 +286,7 @@ class _Doing:
             action,
             now_s=self._context.now_s(),
             revision=self._revision,
-            request_id=request_id_of(self._request),
+            request_id=self._request_id,
         )
         with self._context.database.read() as session:
             view = history_queries.alarm_view(history_queries.find_alarm(session, self._alarm))
@@ -306,10 +315,10 @@ def unshelve(do: Doing, body: UnshelveBody) -> v.AlarmView:
     return do(body.action())
 
 
-@router.post("/alarms/{alarm}/comments", responses=_CHANGE, dependencies=_CHANGES)
-def comment(do: Doing, body: CommentBody) -> v.AlarmView:
+@router.post("/alarms/{alarm}/comments", responses=_CHANGE, dependencies=_CHANGES, response_model=v.AlarmView)
+def comment(do: Doing, once: OnceDep, body: CommentBody) -> Response:
     """Say something about it."""
-    return do(body.action())
+    return once.answer(lambda: do(body.action()), HTTPStatus.OK, revision="revision")
 
 
 @router.put("/alarms/{alarm}/assignee", responses=_CHANGE, dependencies=_CHANGES)
@@ -334,34 +343,41 @@ def list_suppressions(
 
 @router.put("/machines/{machine}/out-of-service", responses=_PLACE, dependencies=_CHANGES)
 def take_machine_out(
-    context: ContextDep, caller: Actor, request: Request, machine: str, body: OutOfServiceBody
+    context: ContextDep, caller: Actor, request_id: RequestIdDep, machine: str, body: OutOfServiceBody
 ) -> SilencedView:
     """No alarm of this machine asks for attention until it is restored."""
-    return _take_out(context, caller, request, machine, None, body)
+    return _take_out(context, caller, request_id, machine, None, body)
 
 
 @router.delete("/machines/{machine}/out-of-service", responses=_PLACE)
-def restore_machine(context: ContextDep, caller: Actor, request: Request, machine: str) -> SilencedView:
+def restore_machine(context: ContextDep, caller: Actor, request_id: RequestIdDep, machine: str) -> SilencedView:
     """What still lasts asks for attention again."""
-    return _restore(context, caller, request, machine, None)
+    return _restore(context, caller, request_id, machine, None)
 
 
 @router.put("/machines/{machine}/points/{point}/out-of-service", responses=_PLACE, dependencies=_CHANGES)
 def take_point_out(
-    context: ContextDep, caller: Actor, request: Request, machine: str, point: str, body: OutOfServiceBody
+    context: ContextDep, caller: Actor, request_id: RequestIdDep, machine: str, point: str, body: OutOfServiceBody
 ) -> SilencedView:
     """No alarm of this point asks for attention until it is restored."""
-    return _take_out(context, caller, request, machine, point, body)
+    return _take_out(context, caller, request_id, machine, point, body)
 
 
 @router.delete("/machines/{machine}/points/{point}/out-of-service", responses=_PLACE)
-def restore_point(context: ContextDep, caller: Actor, request: Request, machine: str, point: str) -> SilencedView:
+def restore_point(
+    context: ContextDep, caller: Actor, request_id: RequestIdDep, machine: str, point: str
+) -> SilencedView:
     """What still lasts asks for attention again."""
-    return _restore(context, caller, request, machine, point)
+    return _restore(context, caller, request_id, machine, point)
 
 
 def _take_out(
-    context: ContextDep, caller: Principal, request: Request, machine: str, point: str | None, body: OutOfServiceBody
+    context: ContextDep,
+    caller: Principal,
+    request_id: RequestIdDep,
+    machine: str,
+    point: str | None,
+    body: OutOfServiceBody,
 ) -> SilencedView:
     moved = service.take_out_of_service(
         context.database,
@@ -370,13 +386,15 @@ def _take_out(
         point,
         body.reason,
         now_s=context.now_s(),
-        request_id=request_id_of(request),
+        request_id=request_id,
     )
     return SilencedView(alarms=moved)
 
 
-def _restore(context: ContextDep, caller: Principal, request: Request, machine: str, point: str | None) -> SilencedView:
+def _restore(
+    context: ContextDep, caller: Principal, request_id: RequestIdDep, machine: str, point: str | None
+) -> SilencedView:
     moved = service.restore_to_service(
-        context.database, caller, machine, point, now_s=context.now_s(), request_id=request_id_of(request)
+        context.database, caller, machine, point, now_s=context.now_s(), request_id=request_id
     )
     return SilencedView(alarms=moved)

@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.conditions import IfMatch, json_only, tag
 from cloud_hub.api.context import ContextDep, PagingDep, SessionDep, WorkshopDep
-from cloud_hub.api.guard import needs
+from cloud_hub.api.guard import RequestIdDep, needs
+from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
-from cloud_hub.api.routes.labels import RequestId, Writer
+from cloud_hub.api.routes.labels import Writer
 from cloud_hub.services import datasets as services
 from cloud_hub.services.datasets import Item, Recipe
 from cloud_hub.store import dataset_queries as queries
-from cloud_hub.store.dataset_queries import DatasetView, LineageView, VersionDetail, VersionView
+from cloud_hub.store.data_views import DatasetView, LineageView, VersionDetail, VersionView
 from cloud_hub.store.paging import Page
 from models.contract.ids import ID_PATTERN
 
@@ -87,22 +88,30 @@ def list_datasets(session: SessionDep, paging: PagingDep) -> Page[DatasetView]:
     return queries.list_datasets(session, paging)
 
 
-@router.post("/data-sets", responses=_CHANGE, dependencies=_CHANGES, status_code=HTTPStatus.CREATED)
+@router.post(
+    "/data-sets",
+    responses=_CHANGE,
+    dependencies=_CHANGES,
+    status_code=HTTPStatus.CREATED,
+    response_model=VersionDetail,
+)
 def create_dataset(
     context: ContextDep,
     workshop: WorkshopDep,
     caller: Writer,
     body: DatasetBody,
-    request: RequestId,
-    response: Response,
-) -> VersionDetail:
+    request: RequestIdDep,
+    once: OnceDep,
+) -> Response:
     """Make a data set. Labels are applied now: what is excluded, or is labelled to be something else, is left out."""
-    made = services.make_version(
-        context.database, caller, workshop.places, body.name, body.recipe(), None, now_s=context.now_s(),
-        request_id=request,
-    )  # fmt: skip
-    tag(response, made.version.version)
-    return made
+
+    def make() -> VersionDetail:
+        return services.make_version(
+            context.database, caller, workshop.places, body.name, body.recipe(), None, now_s=context.now_s(),
+            request_id=request,
+        )  # fmt: skip
+
+    return once.answer(make, revision="version.version")
 
 
 @router.get("/data-sets/{name}", responses=_ONE, dependencies=_READ)
@@ -119,7 +128,13 @@ def list_versions(session: SessionDep, paging: PagingDep, name: str) -> Page[Ver
     return queries.list_versions(session, paging, name)
 
 
-@router.post("/data-sets/{name}/versions", responses=_CHANGE, dependencies=_CHANGES, status_code=HTTPStatus.CREATED)
+@router.post(
+    "/data-sets/{name}/versions",
+    responses=_CHANGE,
+    dependencies=_CHANGES,
+    status_code=HTTPStatus.CREATED,
+    response_model=VersionDetail,
+)
 def add_version(
     context: ContextDep,
     workshop: WorkshopDep,
@@ -127,19 +142,22 @@ def add_version(
     name: str,
     body: RecipeBody,
     expected: IfMatch,
-    request: RequestId,
-    response: Response,
-) -> VersionDetail:
+    request: RequestIdDep,
+    once: OnceDep,
+) -> Response:
     """Add a version. Equal contents again are no new version."""
-    if expected is None:
-        with context.database.read() as session:
-            expected = queries.get_dataset(session, name).version
-    made = services.make_version(
-        context.database, caller, workshop.places, name, body.recipe(), expected, now_s=context.now_s(),
-        request_id=request,
-    )  # fmt: skip
-    tag(response, made.version.version)
-    return made
+
+    def make() -> VersionDetail:
+        wanted = expected
+        if wanted is None:
+            with context.database.read() as session:
+                wanted = queries.get_dataset(session, name).version
+        return services.make_version(
+            context.database, caller, workshop.places, name, body.recipe(), wanted, now_s=context.now_s(),
+            request_id=request,
+        )  # fmt: skip
+
+    return once.answer(make, revision="version.version")
 
 
 @router.get("/data-sets/{name}/versions/{version}", responses=_ONE, dependencies=_READ)

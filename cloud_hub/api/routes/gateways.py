@@ -9,9 +9,11 @@ from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud_hub.accounts.permissions import Permission, Principal
+from cloud_hub.api.answers import CertificateBody, NewEnrolToken, RevokeAnswer
 from cloud_hub.api.conditions import json_only
 from cloud_hub.api.context import ContextDep, WorkshopDep
 from cloud_hub.api.guard import needs
+from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.errors import ConflictError
 from cloud_hub.services.gateways import MAX_HOURS, GatewayDesk
@@ -31,38 +33,11 @@ class TokenBody(BaseModel):
     hours: Annotated[float, Field(gt=0, le=MAX_HOURS)] = 24.0
 
 
-class TokenAnswer(BaseModel):
-    """`token` is shown this once; the hub keeps only what it takes to know it again."""
-
-    gateway: str
-    token: str
-    expires_s: float
-
-
 class RevokeBody(BaseModel):
     """Why, for the record."""
 
     model_config = ConfigDict(extra="forbid")
     why: Annotated[str, Field(min_length=1, max_length=500)]
-
-
-class RevokeAnswer(BaseModel):
-    """What was revoked. `broker`: what became of the broker's list. `session_ended`: its connection was cut."""
-
-    gateway: str
-    serials: list[str]
-    broker: str
-    session_ended: bool
-
-
-class CertificateBody(BaseModel):
-    """A certificate that was issued to a gateway."""
-
-    serial: str
-    issued_s: float
-    not_after_s: float
-    revoked_s: float | None
-    revoked_why: str | None
 
 
 def desk_of(workshop: WorkshopDep) -> GatewayDesk:
@@ -92,7 +67,11 @@ def list_certificates(desk: DeskDep, gateway: GatewayName) -> list[CertificateBo
 
 
 @router.post(
-    "/gateways/{gateway}/enrol-tokens", responses=_CHANGE, dependencies=_CHANGES, status_code=HTTPStatus.CREATED
+    "/gateways/{gateway}/enrol-tokens",
+    responses=_CHANGE,
+    dependencies=_CHANGES,
+    status_code=HTTPStatus.CREATED,
+    response_model=NewEnrolToken,
 )
 def create_token(
     context: ContextDep,
@@ -100,12 +79,17 @@ def create_token(
     caller: Annotated[Principal, Depends(needs(Permission.GATEWAYS_ENROL))],
     gateway: GatewayName,
     body: TokenBody,
-    response: Response,
-) -> TokenAnswer:
+    once: OnceDep,
+) -> Response:
     """Issue a single-use token for a gateway; one of before that was not used is void from now on."""
-    made = desk.create_token(caller, gateway, body.hours, context.now_s())
-    response.headers["Cache-Control"] = "no-store"
-    return TokenAnswer(gateway=made.gateway, token=made.text, expires_s=made.expires_s)
+
+    def make() -> NewEnrolToken:
+        made = desk.create_token(caller, gateway, body.hours, context.now_s())
+        return NewEnrolToken(gateway=made.gateway, token=made.text, expires_s=made.expires_s)
+
+    answer = once.answer(make, secret=True)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 @router.post("/gateways/{gateway}/revoke", responses=_CHANGE, dependencies=_CHANGES)

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import FileResponse
-from pydantic import BaseModel
 
 from cloud_hub.accounts.permissions import Permission
+from cloud_hub.api.answers import EvidenceBody
 from cloud_hub.api.context import ContextDep, IdFilter, PagingDep, SessionDep, TimeFilter
 from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
@@ -27,26 +27,6 @@ _RAW = [Depends(needs(Permission.DATA_READ))]  # what a customer's machines real
 _LIST = problem_responses(HTTPStatus.BAD_REQUEST)
 _ONE = problem_responses(HTTPStatus.NOT_FOUND)
 _NPZ = "application/vnd.numpy.npz"
-
-
-class EvidenceBody(BaseModel):
-    """The raw window of an event. `window`: one list per sample, one number per axis, in `units`."""
-
-    alarm: str
-    event: int
-    gateway: str
-    machine: str
-    point: str
-    bundle_sha256: str
-    time_s: float
-    rate_hz: float
-    axes: list[str]
-    units: str
-    raw_score: float
-    raw_limit: float
-    rescored_raw: float | None
-    rescore_error: str | None
-    window: list[list[float]]
 
 
 @router.get(

@@ -18,28 +18,30 @@ from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse
 
 from cloud_hub.accounts.permissions import Permission, Principal
-from cloud_hub.api.conditions import IfMatch, json_only, request_id, tag
+from cloud_hub.api.conditions import IfMatch, json_only, tag
 from cloud_hub.api.context import ContextDep, HubContext, IdFilter, PagingDep, SessionDep, WorkshopDep
-from cloud_hub.api.guard import needs
+from cloud_hub.api.events import stream_of
+from cloud_hub.api.guard import RequestIdDep, needs
+from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.errors import NotFoundError
 from cloud_hub.jobs.command import order_of
 from cloud_hub.jobs.states import OVER, JobState
 from cloud_hub.services import training_jobs as services
 from cloud_hub.store import jobs as queries
-from cloud_hub.store.jobs import JobDetail, JobView
+from cloud_hub.store.job_views import JobDetail, JobView
 from cloud_hub.store.paging import Page
 from models.contract.ids import ID_PATTERN
 
 router = APIRouter(tags=["training"])
 _READ = [Depends(needs(Permission.FLEET_READ))]
 Trainer = Annotated[Principal, Depends(needs(Permission.MODELS_TRAIN))]
-RequestId = Annotated[str | None, Depends(request_id)]
 JobId = Annotated[str, Path(pattern=rf"^{ID_PATTERN}$")]
 _ID = rf"^{ID_PATTERN}$"
 _WHO = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _LIST = problem_responses(HTTPStatus.BAD_REQUEST, *_WHO)
 _ONE = problem_responses(HTTPStatus.NOT_FOUND, *_WHO)
+_LOG = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, *_WHO)
 _CHANGE = problem_responses(
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.NOT_FOUND,
@@ -81,24 +83,33 @@ def list_jobs(
     return queries.list_jobs(session, paging, state=state, dataset=data_set)
 
 
-@router.post("/training-jobs", responses=_CHANGE, dependencies=[Depends(json_only)], status_code=HTTPStatus.CREATED)
+@router.post(
+    "/training-jobs",
+    responses=_CHANGE,
+    dependencies=[Depends(json_only)],
+    status_code=HTTPStatus.CREATED,
+    response_model=JobView,
+)
 def start_job(
     context: ContextDep,
     workshop: WorkshopDep,
     caller: Trainer,
     body: OrderBody,
-    request: RequestId,
-    response: Response,
-) -> JobView:
+    request: RequestIdDep,
+    once: OnceDep,
+) -> Response:
     """Queue a training on a version of a data set."""
-    values: dict[str, Any] = body.model_dump(exclude={"data_set", "data_set_version"}, exclude_none=True)
-    made = services.start(
-        context.database, caller, body.data_set, body.data_set_version, order_of(values), now_s=context.now_s(),
-        request_id=request,
-    )  # fmt: skip
-    workshop.wake()
-    tag(response, made.revision)
-    return made
+
+    def make() -> JobView:
+        values: dict[str, Any] = body.model_dump(exclude={"data_set", "data_set_version"}, exclude_none=True)
+        made = services.start(
+            context.database, caller, body.data_set, body.data_set_version, order_of(values), now_s=context.now_s(),
+            request_id=request,
+        )  # fmt: skip
+        workshop.wake()
+        return made
+
+    return once.answer(make, revision="revision")
 
 
 @router.get("/training-jobs/{job}", responses=_ONE, dependencies=_READ)
@@ -116,7 +127,7 @@ def cancel_job(
     caller: Trainer,
     job: JobId,
     revision: IfMatch,
-    request: RequestId,
+    request: RequestIdDep,
     response: Response,
 ) -> JobView:
     """End a training, or keep it from beginning."""
@@ -126,20 +137,23 @@ def cancel_job(
     return after
 
 
-@router.post("/training-jobs/{job}/again", responses=_CHANGE, status_code=HTTPStatus.CREATED)
+@router.post("/training-jobs/{job}/again", responses=_CHANGE, status_code=HTTPStatus.CREATED, response_model=JobView)
 def again(
-    context: ContextDep, workshop: WorkshopDep, caller: Trainer, job: JobId, request: RequestId, response: Response
-) -> JobView:
+    context: ContextDep, workshop: WorkshopDep, caller: Trainer, job: JobId, request: RequestIdDep, once: OnceDep
+) -> Response:
     """Queue the same training once more, for example after the hub was restarted while it ran."""
-    made = services.again(context.database, caller, job, now_s=context.now_s(), request_id=request)
-    workshop.wake()
-    tag(response, made.revision)
-    return made
+
+    def make() -> JobView:
+        made = services.again(context.database, caller, job, now_s=context.now_s(), request_id=request)
+        workshop.wake()
+        return made
+
+    return once.answer(make, revision="revision")
 
 
 @router.get(
     "/training-jobs/{job}/log",
-    responses={**_ONE, 200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={**_LOG, 200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     response_class=PlainTextResponse,
     dependencies=_READ,
 )
@@ -154,7 +168,7 @@ def get_log(session: SessionDep, workshop: WorkshopDep, job: JobId) -> PlainText
 
 @router.get(
     "/training-jobs/{job}/events",
-    responses={**_ONE, 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={**_ONE, **stream_of({"job": JobView}, "The job, each time it has changed, until it is over.")},
     response_class=EventSourceResponse,
     dependencies=_READ,
 )

@@ -12,21 +12,21 @@ from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cloud_hub.accounts.permissions import Permission, Principal
-from cloud_hub.api.conditions import IfMatch, json_only, request_id, tag
+from cloud_hub.api.conditions import IfMatch, json_only, tag
 from cloud_hub.api.context import ContextDep, IdFilter, PagingDep, SessionDep
-from cloud_hub.api.guard import needs
+from cloud_hub.api.guard import RequestIdDep, needs
+from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.data.stretches import Verdict
 from cloud_hub.services import labels as services
 from cloud_hub.store import labels as queries
-from cloud_hub.store.labels import LabelView
+from cloud_hub.store.data_views import LabelView
 from cloud_hub.store.paging import Page
 from models.contract.ids import ID_PATTERN
 
 router = APIRouter(tags=["data"])
 _READ = [Depends(needs(Permission.DATA_READ))]
 Writer = Annotated[Principal, Depends(needs(Permission.DATA_WRITE))]
-RequestId = Annotated[str | None, Depends(request_id)]
 LabelId = Annotated[int, Path(ge=1, lt=2**63)]
 _ID = rf"^{ID_PATTERN}$"
 _CHANGES = [Depends(json_only)]
@@ -87,23 +87,24 @@ def list_labels(
     return queries.list_labels(session, paging, machine=machine, point=point, capture=capture, verdict=verdict)
 
 
-@router.post("/labels", responses=_CHANGE, dependencies=_CHANGES, status_code=HTTPStatus.CREATED)
-def add_label(
-    context: ContextDep, caller: Writer, body: LabelBody, request: RequestId, response: Response
-) -> LabelView:
+@router.post(
+    "/labels", responses=_CHANGE, dependencies=_CHANGES, status_code=HTTPStatus.CREATED, response_model=LabelView
+)
+def add_label(context: ContextDep, caller: Writer, body: LabelBody, request: RequestIdDep, once: OnceDep) -> Response:
     """Say that something is healthy, a fault, or not to be used."""
     now_s = context.now_s()
-    if body.capture is not None:
-        made = services.label_capture(
-            context.database, caller, body.capture, body.saying(), now_s=now_s, request_id=request
-        )
-    else:
-        made = services.label_span(
+
+    def make() -> LabelView:
+        if body.capture is not None:
+            return services.label_capture(
+                context.database, caller, body.capture, body.saying(), now_s=now_s, request_id=request
+            )
+        return services.label_span(
             context.database, caller, body.machine or "", body.point or "", (body.from_s or 0.0, body.to_s or 0.0),
             body.saying(), now_s=now_s, request_id=request,
         )  # fmt: skip
-    tag(response, made.revision)
-    return made
+
+    return once.answer(make, revision="revision")
 
 
 @router.get("/labels/{label}", responses=_ONE, dependencies=_READ)
@@ -121,7 +122,7 @@ def put_label(
     label: LabelId,
     body: SayingBody,
     revision: IfMatch,
-    request: RequestId,
+    request: RequestIdDep,
     response: Response,
 ) -> LabelView:
     """Say something else about the same span."""
@@ -133,6 +134,6 @@ def put_label(
 
 
 @router.delete("/labels/{label}", responses=_CHANGE, status_code=HTTPStatus.NO_CONTENT)
-def delete_label(context: ContextDep, caller: Writer, label: LabelId, revision: IfMatch, request: RequestId) -> None:
+def delete_label(context: ContextDep, caller: Writer, label: LabelId, revision: IfMatch, request: RequestIdDep) -> None:
     """Take a label away. Data sets that were made with it stay as they are."""
     services.remove(context.database, caller, label, revision, now_s=context.now_s(), request_id=request)

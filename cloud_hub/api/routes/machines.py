@@ -8,10 +8,10 @@ from typing import Annotated
 import msgspec
 import numpy as np
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel
 
 from cloud_hub.accounts.permissions import Permission
 from cloud_hub.alarms.spectra import spectra, window_of
+from cloud_hub.api.answers import CurveBody, SpectrumBody, TrendBody, WaveformBody
 from cloud_hub.api.context import SessionDep, TimeFilter
 from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
@@ -25,73 +25,6 @@ _RAW = [Depends(needs(Permission.DATA_READ))]
 _EVER_S = 1e11
 Axis = Annotated[str | None, Query(max_length=200, description="By default the one where the fault stands out most.")]
 Event = Annotated[int | None, Query(ge=1, lt=2**63, description="An event's id; else the highest score's.")]
-
-
-class TrendBody(BaseModel):
-    """One point over time, oldest first; null where not known. `resolution_s`: length of each item, 0 for rows as they
-    came. `limit`: of the score.
-    """
-
-    resolution_s: int
-    gateway: list[str]
-    time_s: list[float]
-    span_s: list[float]
-    score_mean: list[float | None]
-    score_max: list[float | None]
-    rms: list[list[float]]
-    limit: float
-
-
-class FaultMarkBody(BaseModel):
-    """A fault order: see `lines_hz`, where it would show, and `found_hz`, where lines stand out in this window."""
-
-    fault: str
-    order: float
-    frequency_hz: float
-    lines_hz: list[float]
-    found_hz: list[float]
-    confidence: float
-    named: bool
-
-
-class SpectrumBody(BaseModel):
-    """`amplitude`: RMS of each line at `hz`, in `units`. `envelope`: squared envelope of the band `carrier_hz`,
-    relative to its mean, at `envelope_hz`.
-    """
-
-    alarm: str
-    event: int
-    axis: str
-    axes: list[str]
-    units: str
-    rate_hz: float
-    samples: int
-    shaft_hz: float | None
-    hz: list[float]
-    amplitude: list[float]
-    carrier_hz: tuple[float, float] | None
-    envelope_hz: list[float]
-    envelope: list[float]
-    marks: list[FaultMarkBody]
-
-
-class CurveBody(BaseModel):
-    """One axis over the time since the first sample."""
-
-    axis: str
-    time_s: list[float]
-    value: list[float]
-
-
-class WaveformBody(BaseModel):
-    """A raw window for a picture: thinned so that no peak is lost; `/evidence` has every sample."""
-
-    alarm: str
-    event: int
-    units: str
-    rate_hz: float
-    samples: int
-    curves: list[CurveBody]
 
 
 @router.get("/machines/{machine}/points/{point}/trend", responses=_ONE)
@@ -127,7 +60,7 @@ def get_trend(
 def get_spectrum(session: SessionDep, alarm: str, event: Event = None, axis: Axis = None) -> Response:
     """Amplitude and envelope spectrum of the raw window behind an alarm, with the orders of the machine's faults."""
     found = spectra(*alarm_queries.get_evidence(session, alarm, event), axis)
-    body = {name: getattr(found, name) for name in SpectrumBody.model_fields}
+    body = {name: getattr(found, name) for name in SpectrumBody.__dataclass_fields__}
     columns = {name: body[name].tolist() for name in ("hz", "amplitude", "envelope_hz", "envelope")}
     return Response(msgspec.json.encode(body | columns), media_type="application/json")
 

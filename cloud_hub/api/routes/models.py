@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Response
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel
 
 from cloud_hub.accounts.permissions import Permission, Principal
-from cloud_hub.api.conditions import request_id
+from cloud_hub.api.answers import CardBody, CompareRow, PublishBody
 from cloud_hub.api.context import ContextDep, IdFilter, PagingDep, SessionDep, WorkshopDep
-from cloud_hub.api.guard import needs
+from cloud_hub.api.guard import RequestIdDep, needs
+from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.errors import NotFoundError
-from cloud_hub.evaluate.compare import Section
 from cloud_hub.services import models as services
 from cloud_hub.store import model_queries as queries
-from cloud_hub.store.model_queries import DataOrigin, ModelUse, ModelView
+from cloud_hub.store.model_views import DataOrigin, ModelUse, ModelView
 from cloud_hub.store.paging import Page
 from models.contract.ids import SHA256_PATTERN
 
@@ -30,38 +29,6 @@ _ONE = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, *_WHO)
 Sha256 = Annotated[str, Path(pattern=rf"^{SHA256_PATTERN}$")]
 # A report is a page of its own making: its styles and pictures are in it, and nothing in it may run or ask for more.
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
-
-
-class CardBody(BaseModel):
-    """A bundle for people. `card`: Markdown."""
-
-    sha256: str
-    card: str
-    manifest: dict[str, Any]
-    evaluation: dict[str, Any]
-    network_bytes: int
-
-
-class CompareRow(BaseModel):
-    """One figure of two bundles. `change`: other minus one, of numbers."""
-
-    section: Section
-    name: str
-    one: str | float | int | bool | None
-    other: str | float | int | bool | None
-    same: bool
-    change: float | None
-
-
-class PublishBody(BaseModel):
-    """What publishing took."""
-
-    target: str
-    sha256: str
-    length: int
-    chunks: int
-    bytes_sent: int
-    seconds: float
 
 
 @router.get("/models", responses=_LIST, dependencies=_READ)
@@ -146,19 +113,25 @@ def get_bundle(context: ContextDep, workshop: WorkshopDep, sha256: Sha256) -> Re
     return Response(data, media_type="application/octet-stream", headers=headers)
 
 
-@router.post("/models/{sha256}/publish", responses=_ONE)
+@router.post("/models/{sha256}/publish", responses=_ONE, response_model=PublishBody)
 def publish(
     context: ContextDep,
     workshop: WorkshopDep,
     caller: Annotated[Principal, Depends(needs(Permission.MODELS_PUBLISH))],
     sha256: Sha256,
-    request: Annotated[str | None, Depends(request_id)],
-) -> PublishBody:
+    request: RequestIdDep,
+    once: OnceDep,
+) -> Response:
     """Sign for it and send it: any gateway can fetch it then, none does before a want or a rollout says so."""
-    done = services.publish(
-        context.database, workshop.places, workshop.publish, caller, sha256, now_s=context.now_s(), request_id=request
-    )
-    return PublishBody(
-        target=done.target, sha256=done.sha256, length=done.length, chunks=done.chunks, bytes_sent=done.bytes_sent,
-        seconds=done.seconds,
-    )  # fmt: skip
+
+    def make() -> PublishBody:
+        done = services.publish(
+            context.database, workshop.places, workshop.publish, caller, sha256, now_s=context.now_s(),
+            request_id=request,
+        )  # fmt: skip
+        return PublishBody(
+            target=done.target, sha256=done.sha256, length=done.length, chunks=done.chunks,
+            bytes_sent=done.bytes_sent, seconds=done.seconds,
+        )  # fmt: skip
+
+    return once.answer(make, HTTPStatus.OK)

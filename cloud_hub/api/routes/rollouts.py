@@ -9,11 +9,12 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud_hub.accounts.permissions import Permission, Principal
+from cloud_hub.api.conditions import json_only
 from cloud_hub.api.context import ContextDep, PagingDep, SessionDep
 from cloud_hub.api.guard import RequestIdDep, needs
 from cloud_hub.api.idempotency import OnceDep
@@ -23,21 +24,22 @@ from cloud_hub.rollout.plan import MAX_COHORTS, MAX_LISTED, Plan
 from cloud_hub.services import ask
 from cloud_hub.store import rollout_queries as queries
 from cloud_hub.store.paging import Page
+from cloud_hub.store.rollout_views import (
+    MemberStage,
+    MemberView,
+    NoteView,
+    RolloutDetail,
+    RolloutStatus,
+    RolloutView,
+    SiteView,
+)
 from models.contract.ids import ID_PATTERN, SHA256_PATTERN
-
-
-def _json_only(request: Request) -> None:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        detail = f"content-type: expected application/json, got {kind[:80] or 'none'}"
-        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
-
 
 router = APIRouter(tags=["rollouts"])
 _READS = [Depends(needs(Permission.FLEET_READ))]
 # Who may not is told so before anything else is looked at.
 _STEER, _SURVEY = needs(Permission.ROLLOUTS_STEER), needs(Permission.SITES_WRITE)
-_CHANGES = [Depends(_STEER), Depends(_json_only)]
+_CHANGES = [Depends(_STEER), Depends(json_only)]
 _LIST = problem_responses(HTTPStatus.BAD_REQUEST)
 _ONE = problem_responses(HTTPStatus.NOT_FOUND)
 _MEMBERS = problem_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
@@ -111,7 +113,10 @@ class SiteBody(_Body):
     """Where a gateway is, and its labels; all that was said before is replaced."""
 
     time_zone: Annotated[str, Field(max_length=64, examples=["Europe/Berlin"])] | None = None
-    labels: dict[Annotated[str, Field(pattern=_ID)], Annotated[str, Field(max_length=64)]] = {}
+    labels: Annotated[
+        dict[Annotated[str, Field(pattern=_ID)], Annotated[str, Field(max_length=64)]],
+        Field(json_schema_extra={"additionalProperties": False}),  # no other names
+    ] = {}
 
 
 def _plan_of(body: RolloutBody) -> Plan:
@@ -125,9 +130,7 @@ def _plan_of(body: RolloutBody) -> Plan:
 
 
 @router.get("/rollouts", responses=_LIST, dependencies=_READS)
-def list_rollouts(
-    session: SessionDep, paging: PagingDep, status: queries.RolloutStatus | None = None
-) -> Page[queries.RolloutView]:
+def list_rollouts(session: SessionDep, paging: PagingDep, status: RolloutStatus | None = None) -> Page[RolloutView]:
     """Rollouts, newest first."""
     return queries.list_rollouts(session, paging, status=status)
 
@@ -137,14 +140,14 @@ def list_rollouts(
     responses=_CHANGE,
     dependencies=_CHANGES,
     status_code=HTTPStatus.CREATED,
-    response_model=queries.RolloutDetail,
+    response_model=RolloutDetail,
 )
 def create_rollout(
     context: ContextDep, caller: Steerer, request_id: RequestIdDep, once: OnceDep, body: RolloutBody
 ) -> Response:
     """Begin a rollout of a published bundle."""
 
-    def make() -> queries.RolloutDetail:
+    def make() -> RolloutDetail:
         plan = _plan_of(body)
         made = ask.create(context.database, caller, plan, context.now_s(), name=body.name, request_id=request_id)
         return _detail(context, made)
@@ -153,7 +156,7 @@ def create_rollout(
 
 
 @router.get("/rollouts/{rollout}", responses=_ONE, dependencies=_READS)
-def get_rollout(session: SessionDep, rollout: str) -> queries.RolloutDetail:
+def get_rollout(session: SessionDep, rollout: str) -> RolloutDetail:
     """One rollout: progress of each cohort, what the rules say, what it waits for."""
     return queries.get_rollout(session, rollout)
 
@@ -163,15 +166,15 @@ def list_members(
     session: SessionDep,
     paging: PagingDep,
     rollout: str,
-    stage: queries.MemberStage | None = None,
+    stage: MemberStage | None = None,
     cohort: Annotated[int | None, Query(ge=0, le=MAX_COHORTS)] = None,
-) -> Page[queries.MemberView]:
+) -> Page[MemberView]:
     """The gateways of a rollout by id, with how far each is and why it failed."""
     return queries.list_members(session, paging, rollout, stage=stage, cohort=cohort)
 
 
 @router.get("/rollouts/{rollout}/log", responses=_MEMBERS, dependencies=_READS)
-def list_notes(session: SessionDep, paging: PagingDep, rollout: str) -> Page[queries.NoteView]:
+def list_notes(session: SessionDep, paging: PagingDep, rollout: str) -> Page[NoteView]:
     """What happened to a rollout and by whose wish, newest first."""
     return queries.list_notes(session, paging, rollout)
 
@@ -179,7 +182,7 @@ def list_notes(session: SessionDep, paging: PagingDep, rollout: str) -> Page[que
 @router.post("/rollouts/{rollout}/approve", responses=_CHANGE, dependencies=_CHANGES)
 def approve_rollout(
     context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: AskBody
-) -> queries.RolloutDetail:
+) -> RolloutDetail:
     """Let the cohort that waits for approval begin."""
     _ask(context, caller, request_id, rollout, "approve", why=body.why)
     return _detail(context, rollout)
@@ -188,7 +191,7 @@ def approve_rollout(
 @router.post("/rollouts/{rollout}/pause", responses=_CHANGE, dependencies=_CHANGES)
 def pause_rollout(
     context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: AskBody
-) -> queries.RolloutDetail:
+) -> RolloutDetail:
     """Send nothing forward until it is resumed."""
     _ask(context, caller, request_id, rollout, "pause", why=body.why)
     return _detail(context, rollout)
@@ -197,7 +200,7 @@ def pause_rollout(
 @router.post("/rollouts/{rollout}/resume", responses=_CHANGE, dependencies=_CHANGES)
 def resume_rollout(
     context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: AskBody
-) -> queries.RolloutDetail:
+) -> RolloutDetail:
     """Go on, in spite of the failures so far and of the rule that stopped it."""
     _ask(context, caller, request_id, rollout, "resume", why=body.why)
     return _detail(context, rollout)
@@ -206,7 +209,7 @@ def resume_rollout(
 @router.post("/rollouts/{rollout}/abort", responses=_CHANGE, dependencies=_CHANGES)
 def abort_rollout(
     context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: AbortBody
-) -> queries.RolloutDetail:
+) -> RolloutDetail:
     """End it for good; gateways that have not come through get their previous bundle back."""
     _ask(context, caller, request_id, rollout, "abort", undo=body.undo, why=body.why)
     return _detail(context, rollout)
@@ -215,28 +218,26 @@ def abort_rollout(
 @router.post("/rollouts/{rollout}/retry", responses=_CHANGE, dependencies=_CHANGES)
 def retry_rollout(
     context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: RetryBody
-) -> queries.RolloutDetail:
+) -> RolloutDetail:
     """Let gateways that have failed try again."""
     _ask(context, caller, request_id, rollout, "retry", gateways=body.gateways, why=body.why)
     return _detail(context, rollout)
 
 
 @router.get("/sites", responses=_LIST, dependencies=_READS)
-def list_sites(session: SessionDep, paging: PagingDep) -> Page[queries.SiteView]:
+def list_sites(session: SessionDep, paging: PagingDep) -> Page[SiteView]:
     """Time zones and labels of gateways, by gateway."""
     return queries.list_sites(session, paging)
 
 
 @router.get("/gateways/{gateway}/site", responses=_ONE, dependencies=_READS)
-def get_site(session: SessionDep, gateway: str) -> queries.SiteView:
+def get_site(session: SessionDep, gateway: str) -> SiteView:
     """Time zone and labels of one gateway."""
     return queries.get_site(session, gateway)
 
 
-@router.put("/gateways/{gateway}/site", responses=_CHANGE, dependencies=[Depends(_SURVEY), Depends(_json_only)])
-def put_site(
-    context: ContextDep, caller: Surveyor, request_id: RequestIdDep, gateway: str, body: SiteBody
-) -> queries.SiteView:
+@router.put("/gateways/{gateway}/site", responses=_CHANGE, dependencies=[Depends(_SURVEY), Depends(json_only)])
+def put_site(context: ContextDep, caller: Surveyor, request_id: RequestIdDep, gateway: str, body: SiteBody) -> SiteView:
     """Say where a gateway is and how it is labelled, also before it was ever seen."""
     return ask.set_site(
         context.database, caller, gateway, body.time_zone, dict(body.labels), context.now_s(), request_id=request_id
@@ -254,6 +255,6 @@ def _ask(
     ask.ask(context.database, caller, rollout, verb, context.now_s(), request_id=request_id, **more)
 
 
-def _detail(context: ContextDep, rollout: str) -> queries.RolloutDetail:
+def _detail(context: ContextDep, rollout: str) -> RolloutDetail:
     with context.database.read() as session:
         return queries.get_rollout(session, rollout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -12,10 +12,11 @@ from starlette.responses import StreamingResponse
 
 from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.context import ContextDep
+from cloud_hub.api.events import stream_of
 from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.live.feed import Feed, Viewer, pack
-from cloud_hub.live.watch import KINDS, Kind, missed
+from cloud_hub.live.watch import KINDS, WHAT, Kind, missed
 from models.contract.ids import ID_PATTERN
 
 router = APIRouter(tags=["live"], dependencies=[Depends(needs(Permission.FLEET_READ))])
@@ -26,9 +27,7 @@ MAX_MACHINES = 50
 MAX_VIEWERS = 1000
 _RETRY_MS = 2000
 _ID = Annotated[str, Query(pattern=rf"^{ID_PATTERN}$")]
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events for ever."}
-}
+_STREAM = stream_of(WHAT, "Events; `{}` as data means that any of this kind may be otherwise now.", may_be_empty=True)
 
 
 @router.get(
@@ -46,7 +45,8 @@ async def stream(
     ] = None,
     last_event_id: Annotated[str | None, Header(max_length=40, description="Go on after this event.")] = None,
 ) -> StreamingResponse:
-    """Changes of alarms, scores, rollouts and gateways as server-sent events `alarm`, `point`, `rollout`, `gateway`.
+    """Changes of alarms, scores, rollouts, gateways and training jobs as server-sent events `alarm`, `point`,
+    `rollout`, `gateway`, `job`.
 
     Data is JSON and says how a thing is now; `{}` means that any of its kind may have changed. Without `machine`, new
     scores are told as `{}` every few seconds. A comment comes every 15 seconds; after 15 minutes, or when a viewer does

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from fastapi import APIRouter, Depends
 
 from cloud_hub.accounts.permissions import Permission
+from cloud_hub.api.answers import HubHealth
 from cloud_hub.api.context import ContextDep
 from cloud_hub.api.guard import needs
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.services.concerns import Concern
 
 router = APIRouter(tags=["hub"])
-
-
-@dataclass(frozen=True, slots=True)
-class HubHealth:
-    """`degraded`: the API answers, but nothing new can come in; the other fields say why."""
-
-    status: Literal["ok", "degraded"]
-    fleet: str
-    broker_connected: bool
-    store_error: str | None
-    queued: int
-    time_s: float
 
 
 @router.get("/health")

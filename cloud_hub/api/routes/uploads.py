@@ -10,13 +10,13 @@ from fastapi.concurrency import run_in_threadpool
 
 from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.context import ContextDep, PagingDep, SessionDep, WorkshopDep
-from cloud_hub.api.guard import needs
+from cloud_hub.api.guard import RequestIdDep, needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.api.receiving import body_in
-from cloud_hub.api.routes.labels import RequestId, Writer
+from cloud_hub.api.routes.labels import Writer
 from cloud_hub.services import datasets as services
 from cloud_hub.store import dataset_queries as queries
-from cloud_hub.store.dataset_queries import UploadView
+from cloud_hub.store.data_views import UploadView
 from cloud_hub.store.paging import Page
 from models.contract.ids import SHA256_PATTERN
 
@@ -53,11 +53,11 @@ async def add_upload(
     context: ContextDep,
     workshop: WorkshopDep,
     caller: Writer,
-    request_id: RequestId,
+    request_id: RequestIdDep,
     name: Annotated[str, Query(min_length=5, max_length=200, description="The file's name, with its ending.")],
 ) -> UploadView:
     """Bring a file: CSV, Parquet, WAV or npz, as the body. It is looked at apart, and kept under its digest; the same
-    bytes again are no second file.
+    bytes again are no second file: it may be sent again without an idempotency key.
     """
     async with body_in(request, workshop.places.uploads, workshop.places.upload_max) as partial:
 
@@ -77,7 +77,7 @@ def get_upload(session: SessionDep, sha256: Sha256) -> UploadView:
 
 @router.delete("/uploads/{sha256}", responses=_CHANGE, status_code=HTTPStatus.NO_CONTENT)
 def delete_upload(
-    context: ContextDep, workshop: WorkshopDep, caller: Writer, sha256: Sha256, request_id: RequestId
+    context: ContextDep, workshop: WorkshopDep, caller: Writer, sha256: Sha256, request_id: RequestIdDep
 ) -> None:
     """Remove a file that no data set holds."""
     services.remove_upload(
