@@ -25,7 +25,7 @@ ONLY_IN = {
     "fastapi": ["cloud_hub/api/"],
     "argon2": ["cloud_hub/accounts/passwords.py"],
     "joserfc": ["cloud_hub/accounts/single_sign_on.py"],
-    "httpx": ["cloud_hub/notify/", "cloud_hub/services/", "demo/"],
+    "httpx": ["cloud_hub/client/", "cloud_hub/notify/", "cloud_hub/services/", "demo/"],
     "starlette": ["cloud_hub/api/"],
     "uvicorn": ["cloud_hub/api/"],
     "prometheus_client": ["cloud_hub/observing/"],

@@ -1,4 +1,4 @@
-"""`cloud-hub list`: what the database holds, as tables and as JSON. Needs no running hub."""
+"""`cloud-hub list`: what the database holds, as tables and as JSON. Needs no running hub; with `--hub` it asks one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import msgspec
 import typer
@@ -16,13 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
+from cloud_hub.cli._remote import CaFileOption, HubOption, TokenFileOption, connect
 from cloud_hub.errors import SettingsError
 from cloud_hub.settings import load_settings
 
 if TYPE_CHECKING:
+    from cloud_hub.client import HubClient, Pages
     from cloud_hub.store.database import Session
     from cloud_hub.store.paging import Page, Paging
-    from cloud_hub.store.views import AckView
+    from cloud_hub.store.views import AckView, AlarmStatus
 
 T = TypeVar("T")
 LimitOption = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")]
@@ -41,20 +43,34 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="list")
 
 
-def bundles(home: HomeOption = DEFAULT_HOME, limit: LimitOption = 100, json: JsonOption = None) -> None:
+def bundles(
+    home: HomeOption = DEFAULT_HOME,
+    limit: LimitOption = 100,
+    json: JsonOption = None,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
+) -> None:
     """Published bundles, newest first."""
     from cloud_hub.store import fleet_queries as q
 
-    rows = gather(home, limit, q.list_bundles)
+    rows = rows_of(Where(home, hub, token_file, ca_file), limit, q.list_bundles, lambda c: c.fleet.bundles())
     cells = ((b.slot, b.version, b.family, f"{b.length:,}", when(b.created_s), b.sha256[:16]) for b in rows)
     show("bundles", ("slot", "version", "family", "bytes", "made", "digest"), cells, rows, json)
 
 
-def gateways(home: HomeOption = DEFAULT_HOME, limit: LimitOption = 100, json: JsonOption = None) -> None:
+def gateways(
+    home: HomeOption = DEFAULT_HOME,
+    limit: LimitOption = 100,
+    json: JsonOption = None,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
+) -> None:
     """Gateways by id."""
     from cloud_hub.store import fleet_queries as q
 
-    rows = gather(home, limit, q.list_gateways)
+    rows = rows_of(Where(home, hub, token_file, ca_file), limit, q.list_gateways, lambda c: c.fleet.gateways())
     cells = (
         (
             g.id,
@@ -72,12 +88,23 @@ def gateways(home: HomeOption = DEFAULT_HOME, limit: LimitOption = 100, json: Js
 
 
 def machines(
-    home: HomeOption = DEFAULT_HOME, limit: LimitOption = 100, gateway: GatewayOption = None, json: JsonOption = None
+    home: HomeOption = DEFAULT_HOME,
+    limit: LimitOption = 100,
+    gateway: GatewayOption = None,
+    json: JsonOption = None,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> None:
     """Machines by id."""
     from cloud_hub.store import fleet_queries as q
 
-    rows = gather(home, limit, lambda session, paging: q.list_machines(session, paging, gateway=gateway))
+    rows = rows_of(
+        Where(home, hub, token_file, ca_file),
+        limit,
+        lambda session, paging: q.list_machines(session, paging, gateway=gateway),
+        lambda c: c.machines.list(gateway=gateway),
+    )
     cells = (
         (m.id, ", ".join(m.gateways), styled(m.verdict), number(m.score), str(m.points), str(m.open_alarms))
         for m in rows
@@ -91,11 +118,19 @@ def points(
     gateway: GatewayOption = None,
     machine: MachineOption = None,
     json: JsonOption = None,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> None:
     """Points by gateway, machine and name."""
     from cloud_hub.store import fleet_queries as q
 
-    rows = gather(home, limit, lambda s, paging: q.list_points(s, paging, gateway=gateway, machine=machine))
+    rows = rows_of(
+        Where(home, hub, token_file, ca_file),
+        limit,
+        lambda s, paging: q.list_points(s, paging, gateway=gateway, machine=machine),
+        lambda c: c.fleet.points(gateway=gateway, machine=machine),
+    )
     cells = (
         (p.gateway, p.machine, p.point, p.slot or "", styled(p.verdict), number(p.score), f"{p.windows:,}")
         for p in rows
@@ -111,13 +146,19 @@ def alarms(
     *,
     only_open: Annotated[bool, typer.Option("--open", help="Only those not cleared yet.")] = False,
     json: JsonOption = None,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> None:
     """Alarms, those raised last first."""
     from cloud_hub.store import history_queries as q
 
-    status = "raised" if only_open else None
-    rows = gather(
-        home, limit, lambda s, paging: q.list_alarms(s, paging, gateway=gateway, machine=machine, status=status)
+    status: AlarmStatus | None = "raised" if only_open else None
+    rows = rows_of(
+        Where(home, hub, token_file, ca_file),
+        limit,
+        lambda s, paging: q.list_alarms(s, paging, gateway=gateway, machine=machine, status=status),
+        lambda c: c.alarms.list(gateway=gateway, machine=machine, status=status),
     )
     cells = (
         (
@@ -135,12 +176,23 @@ def alarms(
 
 
 def wants(
-    home: HomeOption = DEFAULT_HOME, limit: LimitOption = 100, gateway: GatewayOption = None, json: JsonOption = None
+    home: HomeOption = DEFAULT_HOME,
+    limit: LimitOption = 100,
+    gateway: GatewayOption = None,
+    json: JsonOption = None,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> None:
     """Wants, newest first, with how far each gateway has come."""
     from cloud_hub.store import fleet_queries as q
 
-    rows = gather(home, limit, lambda session, paging: q.list_wants(session, paging, gateway=gateway))
+    rows = rows_of(
+        Where(home, hub, token_file, ca_file),
+        limit,
+        lambda session, paging: q.list_wants(session, paging, gateway=gateway),
+        lambda c: c.fleet.wants(gateway=gateway),
+    )
     cells = (
         (
             w.gateway,
@@ -157,6 +209,28 @@ def wants(
 
 def _step(ack: AckView) -> Text:
     return styled(ack.phase) + plain(f" {ack.slot or ''}: {ack.reason}" if ack.reason else "")
+
+
+class Where(NamedTuple):
+    """Which hub is asked: the one in `home`, or the one at the address `hub`."""
+
+    home: Path
+    hub: str | None
+    token_file: Path | None
+    ca_file: Path | None
+
+
+def rows_of(
+    where: Where,
+    limit: int,
+    query: Callable[[Session, Paging], Page[T]],
+    ask: Callable[[HubClient], Pages[T]],
+) -> list[T]:
+    """The first `limit` items of a list, of the hub that is here by `query`, of one elsewhere by `ask`."""
+    if where.hub is None:
+        return gather(where.home, limit, query)
+    with connect(where.hub, where.token_file, where.ca_file) as client:
+        return ask(client).take(limit)
 
 
 @contextmanager

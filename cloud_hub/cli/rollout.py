@@ -1,10 +1,12 @@
-"""`cloud-hub rollout`: make, watch and steer rollouts. They write the database; a running hub carries it out."""
+"""`cloud-hub rollout`: make, watch and steer rollouts, of the hub that is here or of one elsewhere (`--hub`).
+
+A running hub carries out what is asked.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,20 +18,25 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption, caller
-from cloud_hub.cli.list import LimitOption, gather, plain, reading, show, styled, when
+from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
+from cloud_hub.cli._remote import CaFileOption, HubOption, TokenFileOption
+from cloud_hub.cli._rollout_desk import Desk, open_desk
+from cloud_hub.cli.list import LimitOption, plain, show, styled, when
 from cloud_hub.errors import PlanError
 
 if TYPE_CHECKING:
     from cloud_hub.rollout.plan import Plan
-    from cloud_hub.services.ask import Verb
-    from cloud_hub.store.database import Database
     from cloud_hub.store.rollout_views import MemberView, RolloutDetail
 
 _OVER = {"finished", "aborted"}
 _REASONS = 20
 RolloutArgument = Annotated[str, typer.Argument(help="The rollout's name.", metavar="ROLLOUT")]
-ByOption = Annotated[str | None, typer.Option("--by", help="Who asks; stands in the log. Default: who is logged in.")]
+ByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--by", help="Who asks; stands in the log. Default: who is logged in. Not with --hub: there it is the token."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -57,25 +64,30 @@ def create(
     by: ByOption = None,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = None,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> None:
     """Begin a rollout."""
-    from cloud_hub.services import ask
-    from cloud_hub.store.registry import find_bundle
-
-    with _database(home) as database:
-        with database.read() as session:
-            record = find_bundle(session, bundle)
+    with open_desk(home, hub, token_file, ca_file, by) as desk:
+        record = desk.bundle(bundle)
         made = _plan(plan, record.slot, record.sha256, cohort or [], select)
-        rollout = ask.create(database, caller(by), made, time.time(), name=name)
+        rollout = desk.create(made, name)
         typer.echo(f"{rollout}: {record.slot}/{record.version}, {len(made.cohorts)} cohorts")
-    _write(home, rollout, json)
+        _write(desk, rollout, json)
 
 
-def list_(home: HomeOption = DEFAULT_HOME, limit: LimitOption = 100, json: JsonOption = None) -> None:
+def list_(
+    home: HomeOption = DEFAULT_HOME,
+    limit: LimitOption = 100,
+    json: JsonOption = None,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
+) -> None:
     """Rollouts, newest first."""
-    from cloud_hub.store import rollout_queries as q
-
-    rows = gather(home, limit, q.list_rollouts)
+    with open_desk(home, hub, token_file, ca_file) as desk:
+        rows = desk.list(limit)
     cells = (
         (r.id, f"{r.slot} {r.version}", styled(r.status), r.cohort_name, r.cause or "", when(r.created_s), r.created_by)
         for r in rows
@@ -90,27 +102,39 @@ def show_(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 1.0,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = None,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> None:
     """Progress and reasons, live until it is over; plain text, once, when the output is not a terminal."""
     console = Console()
-    if once or not console.is_terminal:
-        detail, failed, total = _look(home, rollout)
-        for line in _lines(detail, failed, total):
-            typer.echo(line)
-    else:
-        with Live(console=console, auto_refresh=False) as live:
-            while True:
-                detail, failed, total = _look(home, rollout)
-                live.update(_picture(detail, failed, total), refresh=True)
-                if detail.rollout.status in _OVER:
-                    break
-                time.sleep(every)
-    _write(home, rollout, json)
+    with open_desk(home, hub, token_file, ca_file) as desk:
+        if once or not console.is_terminal:
+            detail, failed, total = _look(desk, rollout)
+            for line in _lines(detail, failed, total):
+                typer.echo(line)
+        else:
+            with Live(console=console, auto_refresh=False) as live:
+                while True:
+                    detail, failed, total = _look(desk, rollout)
+                    live.update(_picture(detail, failed, total), refresh=True)
+                    if detail.rollout.status in _OVER:
+                        break
+                    time.sleep(every)
+        _write(desk, rollout, json)
 
 
-def approve(rollout: RolloutArgument, by: ByOption = None, home: HomeOption = DEFAULT_HOME) -> None:
+def approve(
+    rollout: RolloutArgument,
+    by: ByOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
+) -> None:
     """Let the cohort that waits for approval begin."""
-    _ask(home, rollout, "approve", by)
+    with open_desk(home, hub, token_file, ca_file, by) as desk:
+        _say(rollout, desk.ask(rollout, "approve"))
 
 
 def pause(
@@ -118,14 +142,26 @@ def pause(
     why: Annotated[str, typer.Option(help="Stands in the log.")] = "",
     by: ByOption = None,
     home: HomeOption = DEFAULT_HOME,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> None:
     """Send nothing forward until it is resumed."""
-    _ask(home, rollout, "pause", by, why=why)
+    with open_desk(home, hub, token_file, ca_file, by) as desk:
+        _say(rollout, desk.ask(rollout, "pause", why=why))
 
 
-def resume(rollout: RolloutArgument, by: ByOption = None, home: HomeOption = DEFAULT_HOME) -> None:
+def resume(
+    rollout: RolloutArgument,
+    by: ByOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
+) -> None:
     """Go on, in spite of the failures so far and of the rule that stopped it."""
-    _ask(home, rollout, "resume", by)
+    with open_desk(home, hub, token_file, ca_file, by) as desk:
+        _say(rollout, desk.ask(rollout, "resume"))
 
 
 def abort(
@@ -136,9 +172,13 @@ def abort(
     ] = False,
     by: ByOption = None,
     home: HomeOption = DEFAULT_HOME,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> None:
     """End it for good; gateways that have not come through get their previous bundle back."""
-    _ask(home, rollout, "abort", by, undo=undo)
+    with open_desk(home, hub, token_file, ca_file, by) as desk:
+        _say(rollout, desk.ask(rollout, "abort", undo=undo))
 
 
 def retry(
@@ -146,9 +186,13 @@ def retry(
     gateways: Annotated[list[str] | None, typer.Argument(help="None: all that have failed.")] = None,
     by: ByOption = None,
     home: HomeOption = DEFAULT_HOME,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> None:
     """Let gateways that have failed try again."""
-    _ask(home, rollout, "retry", by, gateways=gateways or None)
+    with open_desk(home, hub, token_file, ca_file, by) as desk:
+        _say(rollout, desk.ask(rollout, "retry", gateways=gateways or None))
 
 
 def site(
@@ -156,19 +200,29 @@ def site(
     time_zone: Annotated[str | None, typer.Option(help="Such as Europe/Berlin.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="NAME or NAME=VALUE; replaces all. May be repeated.")] = None,
     home: HomeOption = DEFAULT_HOME,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> None:
     """Show or set where a gateway is and what it is labelled."""
-    from cloud_hub.services import ask
-    from cloud_hub.store.rollout_queries import get_site
-
-    with _database(home) as database:
-        with database.read() as session:
-            now = get_site(session, gateway)
+    with open_desk(home, hub, token_file, ca_file) as desk:
+        now = desk.site(gateway)
         if time_zone is not None or label is not None:
             pairs = dict(text.partition("=")[::2] for text in label) if label is not None else now.labels
-            now = ask.set_site(database, caller(), gateway, time_zone or now.time_zone, pairs, time.time())
+            now = desk.put_site(gateway, time_zone or now.time_zone, pairs, now.revision)
     labels = ", ".join(f"{k}={v}" if v else k for k, v in sorted(now.labels.items()))
     typer.echo(f"{gateway}: time zone {now.time_zone or 'not set'}; labels: {labels or 'none'}")
+
+
+def _say(rollout: str, status: str) -> None:
+    typer.echo(f"{rollout}: {status}")
+
+
+def _look(desk: Desk, rollout: str) -> tuple[RolloutDetail, list[MemberView], int]:
+    """A rollout, the first of its failed gateways, and how many there are."""
+    detail = desk.get(rollout)
+    failed = desk.members(rollout, stage="failed", most=_REASONS)
+    return detail, failed, sum(c.stages.get("failed", 0) for c in detail.cohorts)
 
 
 def _plan(file: Path | None, slot: str, sha256: str, cohorts: list[str], select: str | None) -> Plan:
@@ -193,43 +247,6 @@ def _plan(file: Path | None, slot: str, sha256: str, cohorts: list[str], select:
         return msgspec.convert(values, Plan)
     except msgspec.ValidationError as error:
         raise PlanError(f"{file or 'plan'}: {error}") from error
-
-
-@contextmanager
-def _database(home: Path) -> Iterator[Database]:
-    from cloud_hub.settings import load_settings
-    from cloud_hub.store.database import open_database
-
-    with open_database(load_settings(home)) as database:
-        yield database
-
-
-def _ask(
-    home: Path,
-    rollout: str,
-    verb: Verb,
-    by: str | None,
-    *,
-    why: str = "",
-    undo: bool = False,
-    gateways: list[str] | None = None,
-) -> None:
-    from cloud_hub.services import ask
-
-    with _database(home) as database:
-        state = ask.ask(database, caller(by), rollout, verb, time.time(), why=why, undo=undo, gateways=gateways)
-    typer.echo(f"{rollout}: {state.rollout.status.value}")
-
-
-def _look(home: Path, rollout: str) -> tuple[RolloutDetail, list[MemberView], int]:
-    """A rollout, the first of its failed gateways, and how many there are."""
-    from cloud_hub.store import rollout_queries as q
-    from cloud_hub.store.paging import Paging
-
-    with reading(home) as session:
-        detail = q.get_rollout(session, rollout)
-        failed = q.list_members(session, Paging(_REASONS), rollout, stage="failed").items
-    return detail, list(failed), sum(c.stages.get("failed", 0) for c in detail.cohorts)
 
 
 def _lines(detail: RolloutDetail, failed: list[MemberView], total: int) -> Iterator[str]:
@@ -279,14 +296,11 @@ def _picture(detail: RolloutDetail, failed: list[MemberView], total: int) -> Gro
     return Group(*parts)
 
 
-def _write(home: Path, rollout: str, json: Path | None) -> None:
+def _write(desk: Desk, rollout: str, json: Path | None) -> None:
     """The whole rollout, every gateway with its reason, where `--json` says."""
     from cloud_hub.cli._parts import write_result
-    from cloud_hub.store import rollout_queries as q
 
     if json is None:
         return
-    members = gather(home, 10**9, lambda session, paging: q.list_members(session, paging, rollout))
-    with reading(home) as session:
-        detail = q.get_rollout(session, rollout)
-    write_result(json, {**msgspec.to_builtins(detail), "gateways": msgspec.to_builtins(members)})
+    members = msgspec.to_builtins(desk.members(rollout))
+    write_result(json, {**msgspec.to_builtins(desk.get(rollout)), "gateways": members})

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Collection
 
 from cloud_hub.errors import HubError
-from cloud_hub.live.watch import KINDS, Event, Kind, Watch
+from cloud_hub.live.changes import KINDS, Kind
+from cloud_hub.live.watch import Event, Watch
 from cloud_hub.store.database import Database
 
 _log = logging.getLogger(__name__)

@@ -6,26 +6,15 @@ one that was missed is made good by the next.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
+from cloud_hub.live.changes import KINDS, Change, GatewayChange, Kind, PointChange
 from cloud_hub.store import live_queries as queries
 from cloud_hub.store.database import Database, Session
 
-Kind = Literal["alarm", "point", "rollout", "gateway", "job"]
-KINDS: tuple[Kind, ...] = ("alarm", "point", "rollout", "gateway", "job")
-_Change = queries.AlarmChange | queries.PointChange | queries.RolloutChange | queries.GatewayChange | queries.JobChange
-WHAT: Mapping[str, type] = {
-    "alarm": queries.AlarmChange,
-    "point": queries.PointChange,
-    "rollout": queries.RolloutChange,
-    "gateway": queries.GatewayChange,
-    "job": queries.JobChange,
-}
-"""What the data of each kind of event is, where it is not empty."""
 OVERLAP_S = 30.0
 """A change may be committed this long after the time it bears: a writer in SQLite waits up to 20 s for its turn."""
 MOST_ALARMS = 500
@@ -47,7 +36,7 @@ class Watch:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._seen_alarms: dict[str, float] = {}
-        self._points: dict[tuple[str, str, str], queries.PointChange] = {}
+        self._points: dict[tuple[str, str, str], PointChange] = {}
         self._rollouts: dict[str, int] = {}
         self._jobs: dict[str, int] = {}
         self._offline: frozenset[str] = frozenset()
@@ -115,7 +104,7 @@ class Watch:
         now = queries.offline_gateways(session)
         before, self._offline = self._offline, now
         turned = dict.fromkeys(now - before, False) | dict.fromkeys(before - now, True)
-        return [_event("gateway", queries.GatewayChange(g, g, online)) for g, online in sorted(turned.items())]
+        return [_event("gateway", GatewayChange(g, g, online)) for g, online in sorted(turned.items())]
 
     def _of_jobs(self, session: Session, now_s: float) -> Iterable[Event]:
         """Each change until a job is over, also of one that was over before anybody could look."""
@@ -142,5 +131,5 @@ def anything(kind: Kind) -> Event:
     return Event(kind, None, b"{}")
 
 
-def _event(kind: Kind, change: _Change) -> Event:
+def _event(kind: Kind, change: Change) -> Event:
     return Event(kind, getattr(change, "machine", None), msgspec.json.encode(change))

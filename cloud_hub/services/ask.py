@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from cloud_hub.accounts.permissions import Principal
-from cloud_hub.errors import PlanError
+from cloud_hub.errors import PlanError, StaleError
 from cloud_hub.rollout import machine
 from cloud_hub.rollout.cohorts import assign
 from cloud_hub.rollout.plan import Plan, check_zone, decode_plan, read_plan
@@ -78,14 +78,21 @@ def ask(
     why: str = "",
     undo: bool = False,
     gateways: Iterable[str] | None = None,
+    revision: int | None = None,
     request_id: str | None = None,
 ) -> State:
-    """Do what somebody asks. Raises: NotFoundError; RolloutError: it has no place now; PlanError: not readable."""
+    """Do what somebody asks. `revision`: what they have seen; None: whatever it is.
+
+    Raises: NotFoundError; StaleError: it has another revision by now; RolloutError: it has no place now; PlanError: not
+            readable.
+    """
     by = principal.name
     gateways = list(gateways) if gateways is not None else None
 
     def command(stored: Stored) -> Outcome:
         where = f"rollout {rollout}"
+        if revision is not None and revision != stored.revision:
+            raise StaleError(f"{where}: expected revision {revision}, it is at {stored.revision}: look at it again")
         match verb:
             case "approve":
                 return machine.approve(stored.state, decode_plan(stored.plan_json, where), now_s, by)
@@ -118,9 +125,13 @@ def set_site(
     labels: dict[str, str],
     now_s: float,
     *,
+    revision: int | None = None,
     request_id: str | None = None,
 ) -> SiteView:
-    """Say where a gateway is. Raises: PlanError: not an id, a time zone, a label."""
+    """Say where a gateway is. `revision`: of what was said before; None: whatever that is.
+
+    Raises: PlanError: not an id, a time zone, a label. StaleError: something else was said meanwhile.
+    """
     try:
         for what, name in (("gateway", gateway), *((f"gateway {gateway}, label", name) for name in labels)):
             check_id(name, what)
@@ -133,10 +144,12 @@ def set_site(
     site = SiteView(gateway, time_zone, dict(labels))
     with database.write() as session:
         before = get_site(session, gateway)
+        if revision is not None and revision != before.revision:
+            raise StaleError(f"gateway {gateway}, site: expected revision {revision}, it is at {before.revision}")
         put_site(session, site)
         audit.record(
             session, principal, "site.put", f"gateway:{gateway}",
             before={"time_zone": before.time_zone, "labels": before.labels},
             after={"time_zone": time_zone, "labels": site.labels}, now_s=now_s, request_id=request_id,
         )  # fmt: skip
-    return site
+        return get_site(session, gateway)

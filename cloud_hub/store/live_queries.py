@@ -7,84 +7,18 @@ than to their last question, and pass over what they have seen (`cloud_hub.live`
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from cloud_hub.jobs.states import ACTIVE
+from cloud_hub.live.changes import AlarmChange, JobChange, PointChange, RolloutChange
 from cloud_hub.rollout.states import OVER
 from cloud_hub.store import tables as t
 
 ACTIVE_JOBS = frozenset(state.value for state in ACTIVE)
 """States of training jobs that wait or run."""
 _OVER = [status.value for status in OVER]
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmChange:
-    """An alarm as it is now."""
-
-    id: str
-    gateway: str
-    machine: str
-    point: str
-    state: str
-    status: str
-    verdict: str
-    score: float
-    peak: float
-    revision: int
-    changed_s: float
-    summary: str
-
-
-@dataclass(frozen=True, slots=True)
-class PointChange:
-    """A point as its gateway last reported it."""
-
-    gateway: str
-    machine: str
-    point: str
-    verdict: str
-    score: float | None
-    last_window_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutChange:
-    """How far a rollout has come. `stages`: how many gateways are in each."""
-
-    id: str
-    slot: str
-    status: str
-    cohort: int
-    revision: int
-    stages: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayChange:
-    """Whether a gateway is there."""
-
-    id: str
-    gateway: str
-    online: bool
-
-
-@dataclass(frozen=True, slots=True)
-class JobChange:
-    """How far a training is. `share`: 0 to 1."""
-
-    id: str
-    dataset: str
-    version: int
-    state: str
-    stage: str
-    share: float
-    revision: int
-    created_s: float
-    sha256: str | None
 
 
 def changed_alarms(session: Session, since_s: float, limit: int) -> list[AlarmChange]:

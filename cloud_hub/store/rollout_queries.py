@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -140,4 +141,6 @@ def _member(row: t.RolloutMember) -> MemberView:
 
 
 def _site(row: t.GatewaySite) -> SiteView:
-    return SiteView(row.gateway, row.time_zone, row.labels)
+    said = msgspec.json.encode([row.time_zone, sorted(row.labels.items())])
+    revision = 1 + int.from_bytes(hashlib.sha256(said).digest()[:6])  # a number as other revisions, of what is said
+    return SiteView(row.gateway, row.time_zone, row.labels, revision)

@@ -13,7 +13,9 @@ MemberStage = Literal["waiting", "sent", "shadow", "released", "running", "done"
 
 @dataclass(frozen=True, slots=True)
 class RolloutView:
-    """A rollout. `cohort` counts from 0. `cause`, `detail`: why it is paused. `waits`: for what, while it runs."""
+    """A rollout. `cohort` counts from 0. `cause`, `detail`: why it is paused. `waits`: for what, while it runs.
+    `revision` grows with every change, progress included.
+    """
 
     id: str
     slot: str
@@ -29,6 +31,7 @@ class RolloutView:
     created_by: str
     cohort_ends_s: float
     ends_s: float
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,9 @@ class NoteView:
 
 @dataclass(frozen=True, slots=True)
 class SiteView:
-    """Where a gateway is, and its labels."""
+    """Where a gateway is, and its labels. `revision`: of what is said, 0 while nothing is."""
 
     gateway: str
     time_zone: str | None
     labels: dict[str, str]
+    revision: int = 0

@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from sqlalchemy import text
 
+from cloud_hub.api.answers import EvidenceBody
 from cloud_hub.api.app import create_app
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.problems import MEDIA_TYPE, Problem
-from cloud_hub.api.routes.history import EvidenceBody
 from cloud_hub.delivery.registry import BundleRecord, WantRecord
 from cloud_hub.identity.registrar import Answer
 from cloud_hub.ingest.assemble import assemble_capture
@@ -204,9 +205,9 @@ def test_an_alarm_with_its_events_and_evidence(hub: Hub) -> None:
     assert (raised["evidence"]["raw_score"], raised["evidence"]["rescored_raw"]) == (7.25, 7.25)
     assert shown["events"][0]["evidence"] is None
 
-    worst = EvidenceBody.model_validate(hub.get("/api/v1/alarms/gw-1.a1/evidence"))
+    worst = msgspec.convert(hub.get("/api/v1/alarms/gw-1.a1/evidence"), EvidenceBody)
     assert worst.event == shown["events"][1]["id"]
-    chosen = EvidenceBody.model_validate(hub.get("/api/v1/alarms/gw-1.a1/evidence", event=raised["id"]))
+    chosen = msgspec.convert(hub.get("/api/v1/alarms/gw-1.a1/evidence", event=raised["id"]), EvidenceBody)
     assert (chosen.event, chosen.rescored_raw, chosen.axes) == (raised["id"], 7.25, ["x", "y"])
     assert chosen.window[:2] == [[0.0, 1.0], [2.0, 3.0]]
     answer = hub.api.get("/api/v1/alarms/gw-1.a1/evidence", format="npz")

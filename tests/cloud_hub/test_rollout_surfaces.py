@@ -142,10 +142,16 @@ def test_a_rollout_that_is_sent_twice_is_made_once(database: Database, tmp_path:
 
 def test_sites(database: Database, tmp_path: Path):
     site = Site(database, tmp_path)
-    assert site.call("GET", "/gateways/gw-1/site", 200) == {"gateway": "gw-1", "time_zone": None, "labels": {}}
+    nothing = {"gateway": "gw-1", "time_zone": None, "labels": {}, "revision": 0}
+    assert site.call("GET", "/gateways/gw-1/site", 200) == nothing
     body = {"time_zone": "Europe/Berlin", "labels": {"hall": "3"}}
-    assert site.call("PUT", "/gateways/gw-1/site", 200, body) == {"gateway": "gw-1", **body}
-    assert site.call("GET", "/sites", 200)["items"] == [{"gateway": "gw-1", **body}]
+    said = site.call("PUT", "/gateways/gw-1/site", 200, body)
+    assert said == {"gateway": "gw-1", **body, "revision": said["revision"]}
+    assert site.call("GET", "/sites", 200)["items"] == [said]
+    late = site.send("PUT", "/gateways/gw-1/site", json={"labels": {}}, headers={"If-Match": '"0"'})
+    assert late.status_code == 412
+    fresh = site.send("PUT", "/gateways/gw-1/site", json=body, headers={"If-Match": f'"{said["revision"]}"'})
+    assert (fresh.status_code, fresh.headers["etag"]) == (200, f'"{said["revision"]}"')
     assert "expected a time zone" in site.call("PUT", "/gateways/gw-1/site", 422, {"time_zone": "Moon"})["detail"]
 
 

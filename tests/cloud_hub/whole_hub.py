@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +14,8 @@ from fastapi import FastAPI
 from cloud_hub.accounts.permissions import ROLE_PERMISSIONS, Permission, Principal, Role, command_line
 from cloud_hub.accounts.records import Limits
 from cloud_hub.api.app import create_app
+from cloud_hub.api.server import ApiServer
+from cloud_hub.identity.authority import key_pem, make_root, new_key, pem
 from cloud_hub.identity.folder import IdentityFolder
 from cloud_hub.identity.revocation import refresh_crl
 from cloud_hub.identity.service import IdentityService
@@ -63,7 +67,7 @@ def whole_hub(folder: Path) -> Iterator[tuple[FastAPI, str]]:
         hub.ask("POST", "/training-jobs", 201, json={"data_set": "hall"})
         hub.ask("POST", "/hooks", 201, json={"name": "cmms", "url": "https://cmms.example/hooks"})
         hub.ask("POST", "/users", 201, json={"name": "ann", "role": "viewer"})
-        cohorts = [{"name": "all", "share": "100 %"}]
+        cohorts = [{"name": "all", "gateways": ["gw-2"]}]  # gw-1 is free for another
         hub.ask("POST", "/rollouts", 201, json={"name": "r1", "slot": SLOT, "sha256": NEW, "cohorts": cohorts})
         _, secret = create_token(
             database, command_line("test"), Limits(), "all", list(Permission), 86_400.0, NOW_S, account=None
@@ -73,3 +77,22 @@ def whole_hub(folder: Path) -> Iterator[tuple[FastAPI, str]]:
             yield hub.app, secret
         finally:
             service.stop()
+
+
+@contextmanager
+def served(app: FastAPI, folder: Path) -> Iterator[tuple[str, Path]]:
+    """The address while it is served over HTTPS from a thread, and the authority of its certificate."""
+    root, key = make_root("plant", time.time() - 60, 1), new_key()
+    certificate, private, authority = folder / "api.crt", folder / "api.key", folder / "root.crt"
+    names = ["localhost", "127.0.0.1"]
+    certificate.write_text(pem(root.issue_server(key.public_key(), names, time.time() - 60, 1)))
+    private.write_bytes(key_pem(key))
+    authority.write_text(pem(root.certificate))
+    server = ApiServer(app, "127.0.0.1", 0, tls=(certificate, private))
+    thread = threading.Thread(target=server.run, name="hub", daemon=True)
+    thread.start()
+    try:
+        yield server.url, authority
+    finally:
+        server.stop()
+        thread.join(10.0)

@@ -60,8 +60,11 @@ class TimedRequests:
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         route = scope.get("route")
         path = route.path if isinstance(route, Route) else "none"
+        if isinstance(route, Route) and scope["path"].startswith(f"{_API}/") and not path.startswith(_API):
+            path = _API + path  # a route does not know under what it was included: `/alarms` is a page, too
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.observe_request(method, path, status, seconds)
 
 
+_API = "/api/v1"
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

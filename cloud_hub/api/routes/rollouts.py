@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud_hub.accounts.permissions import Permission, Principal
-from cloud_hub.api.conditions import json_only
+from cloud_hub.api.conditions import IfMatch, json_only, tag
 from cloud_hub.api.context import ContextDep, PagingDep, SessionDep
 from cloud_hub.api.guard import RequestIdDep, needs
 from cloud_hub.api.idempotency import OnceDep
@@ -44,7 +44,11 @@ _LIST = problem_responses(HTTPStatus.BAD_REQUEST)
 _ONE = problem_responses(HTTPStatus.NOT_FOUND)
 _MEMBERS = problem_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
 _CHANGE = problem_responses(
-    HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.PRECONDITION_FAILED,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 )
 _ID = rf"^{ID_PATTERN}$"
 Steerer = Annotated[Principal, Depends(_STEER)]
@@ -152,13 +156,15 @@ def create_rollout(
         made = ask.create(context.database, caller, plan, context.now_s(), name=body.name, request_id=request_id)
         return _detail(context, made)
 
-    return once.answer(make)
+    return once.answer(make, revision="rollout.revision")
 
 
 @router.get("/rollouts/{rollout}", responses=_ONE, dependencies=_READS)
-def get_rollout(session: SessionDep, rollout: str) -> RolloutDetail:
+def get_rollout(session: SessionDep, rollout: str, response: Response) -> RolloutDetail:
     """One rollout: progress of each cohort, what the rules say, what it waits for."""
-    return queries.get_rollout(session, rollout)
+    found = queries.get_rollout(session, rollout)
+    tag(response, found.rollout.revision)
+    return found
 
 
 @router.get("/rollouts/{rollout}/gateways", responses=_MEMBERS, dependencies=_READS)
@@ -179,49 +185,62 @@ def list_notes(session: SessionDep, paging: PagingDep, rollout: str) -> Page[Not
     return queries.list_notes(session, paging, rollout)
 
 
+class _Steering:
+    """What all that is asked of one rollout has in common."""
+
+    def __init__(
+        self,
+        context: ContextDep,
+        caller: Steerer,
+        request_id: RequestIdDep,
+        response: Response,
+        rollout: str,
+        revision: IfMatch,
+    ) -> None:
+        self._context, self._caller, self._request_id, self._response = context, caller, request_id, response
+        self._rollout, self._revision = rollout, revision
+
+    def __call__(self, verb: ask.Verb, **more: Any) -> RolloutDetail:  # noqa: ANN401 - of `ask.ask`
+        ask.ask(
+            self._context.database, self._caller, self._rollout, verb, self._context.now_s(),
+            revision=self._revision, request_id=self._request_id, **more,
+        )  # fmt: skip
+        found = _detail(self._context, self._rollout)
+        tag(self._response, found.rollout.revision)
+        return found
+
+
+Steering = Annotated[_Steering, Depends(_Steering)]
+
+
 @router.post("/rollouts/{rollout}/approve", responses=_CHANGE, dependencies=_CHANGES)
-def approve_rollout(
-    context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: AskBody
-) -> RolloutDetail:
+def approve_rollout(do: Steering, body: AskBody) -> RolloutDetail:
     """Let the cohort that waits for approval begin."""
-    _ask(context, caller, request_id, rollout, "approve", why=body.why)
-    return _detail(context, rollout)
+    return do("approve", why=body.why)
 
 
 @router.post("/rollouts/{rollout}/pause", responses=_CHANGE, dependencies=_CHANGES)
-def pause_rollout(
-    context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: AskBody
-) -> RolloutDetail:
+def pause_rollout(do: Steering, body: AskBody) -> RolloutDetail:
     """Send nothing forward until it is resumed."""
-    _ask(context, caller, request_id, rollout, "pause", why=body.why)
-    return _detail(context, rollout)
+    return do("pause", why=body.why)
 
 
 @router.post("/rollouts/{rollout}/resume", responses=_CHANGE, dependencies=_CHANGES)
-def resume_rollout(
-    context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: AskBody
-) -> RolloutDetail:
+def resume_rollout(do: Steering, body: AskBody) -> RolloutDetail:
     """Go on, in spite of the failures so far and of the rule that stopped it."""
-    _ask(context, caller, request_id, rollout, "resume", why=body.why)
-    return _detail(context, rollout)
+    return do("resume", why=body.why)
 
 
 @router.post("/rollouts/{rollout}/abort", responses=_CHANGE, dependencies=_CHANGES)
-def abort_rollout(
-    context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: AbortBody
-) -> RolloutDetail:
+def abort_rollout(do: Steering, body: AbortBody) -> RolloutDetail:
     """End it for good; gateways that have not come through get their previous bundle back."""
-    _ask(context, caller, request_id, rollout, "abort", undo=body.undo, why=body.why)
-    return _detail(context, rollout)
+    return do("abort", undo=body.undo, why=body.why)
 
 
 @router.post("/rollouts/{rollout}/retry", responses=_CHANGE, dependencies=_CHANGES)
-def retry_rollout(
-    context: ContextDep, caller: Steerer, request_id: RequestIdDep, rollout: str, body: RetryBody
-) -> RolloutDetail:
+def retry_rollout(do: Steering, body: RetryBody) -> RolloutDetail:
     """Let gateways that have failed try again."""
-    _ask(context, caller, request_id, rollout, "retry", gateways=body.gateways, why=body.why)
-    return _detail(context, rollout)
+    return do("retry", gateways=body.gateways, why=body.why)
 
 
 @router.get("/sites", responses=_LIST, dependencies=_READS)
@@ -231,28 +250,30 @@ def list_sites(session: SessionDep, paging: PagingDep) -> Page[SiteView]:
 
 
 @router.get("/gateways/{gateway}/site", responses=_ONE, dependencies=_READS)
-def get_site(session: SessionDep, gateway: str) -> SiteView:
+def get_site(session: SessionDep, gateway: str, response: Response) -> SiteView:
     """Time zone and labels of one gateway."""
-    return queries.get_site(session, gateway)
+    found = queries.get_site(session, gateway)
+    tag(response, found.revision)
+    return found
 
 
 @router.put("/gateways/{gateway}/site", responses=_CHANGE, dependencies=[Depends(_SURVEY), Depends(json_only)])
-def put_site(context: ContextDep, caller: Surveyor, request_id: RequestIdDep, gateway: str, body: SiteBody) -> SiteView:
-    """Say where a gateway is and how it is labelled, also before it was ever seen."""
-    return ask.set_site(
-        context.database, caller, gateway, body.time_zone, dict(body.labels), context.now_s(), request_id=request_id
-    )
-
-
-def _ask(
+def put_site(
     context: ContextDep,
-    caller: Principal,
-    request_id: str | None,
-    rollout: str,
-    verb: ask.Verb,
-    **more: Any,  # noqa: ANN401 - of `ask.ask`
-) -> None:
-    ask.ask(context.database, caller, rollout, verb, context.now_s(), request_id=request_id, **more)
+    caller: Surveyor,
+    request_id: RequestIdDep,
+    gateway: str,
+    body: SiteBody,
+    revision: IfMatch,
+    response: Response,
+) -> SiteView:
+    """Say where a gateway is and how it is labelled, also before it was ever seen."""
+    said = ask.set_site(
+        context.database, caller, gateway, body.time_zone, dict(body.labels), context.now_s(), revision=revision,
+        request_id=request_id,
+    )  # fmt: skip
+    tag(response, said.revision)
+    return said
 
 
 def _detail(context: ContextDep, rollout: str) -> RolloutDetail:

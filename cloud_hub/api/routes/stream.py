@@ -15,8 +15,9 @@ from cloud_hub.api.context import ContextDep
 from cloud_hub.api.events import stream_of
 from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
+from cloud_hub.live.changes import KINDS, WHAT, Kind
 from cloud_hub.live.feed import Feed, Viewer, pack
-from cloud_hub.live.watch import KINDS, WHAT, Kind, missed
+from cloud_hub.live.watch import missed
 from models.contract.ids import ID_PATTERN
 
 router = APIRouter(tags=["live"], dependencies=[Depends(needs(Permission.FLEET_READ))])

@@ -1,0 +1,124 @@
+"""Gateways, bundles, wants, captures, sites, and who may come in."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping
+from pathlib import Path
+
+from cloud_hub.api.answers import CertificateBody, NewEnrolToken, RevokeAnswer
+from cloud_hub.client.wire import Pages, Part, at
+from cloud_hub.store import views as v
+from cloud_hub.store.rollout_views import SiteView
+
+
+class Fleet(Part):
+    """What there is on the floor. Lists are iterators; `limit` is the size of a page."""
+
+    def gateways(self, *, online: bool | None = None, limit: int | None = None) -> Pages[v.GatewayView]:
+        """Gateways by id."""
+        return self.wire.pages(v.GatewayView, "/gateways", {"online": online, "limit": limit})
+
+    def gateway(self, gateway: str) -> v.GatewayDetail:
+        """One gateway with slots, points, counters, latest health and current want."""
+        return self.wire.get(v.GatewayDetail, at("gateways", gateway))
+
+    def health(self, gateway: str, *, limit: int | None = None) -> Pages[v.HealthView]:
+        """The health of a gateway's agent over time, newest first."""
+        return self.wire.pages(v.HealthView, at("gateways", gateway, "health"), {"limit": limit})
+
+    def points(
+        self,
+        *,
+        gateway: str | None = None,
+        machine: str | None = None,
+        verdict: v.Verdict | None = None,
+        current: bool | None = None,
+        limit: int | None = None,
+    ) -> Pages[v.PointView]:
+        """Points by gateway, machine and name."""
+        query = {"gateway": gateway, "machine": machine, "verdict": verdict, "current": current, "limit": limit}
+        return self.wire.pages(v.PointView, "/points", query)
+
+    def bundles(
+        self, *, slot: str | None = None, family: str | None = None, limit: int | None = None
+    ) -> Pages[v.BundleView]:
+        """Published bundles, newest first."""
+        return self.wire.pages(v.BundleView, "/bundles", {"slot": slot, "family": family, "limit": limit})
+
+    def bundle(self, reference: str) -> v.BundleDetail:
+        """One bundle, by digest, the beginning of one, or slot/version."""
+        return self.wire.get(v.BundleDetail, "/bundles" + at(*reference.split("/", 1)))
+
+    def wants(
+        self, *, gateway: str | None = None, current: bool | None = None, limit: int | None = None
+    ) -> Pages[v.WantView]:
+        """Wants, newest first, with how far each gateway has come."""
+        return self.wire.pages(v.WantView, "/wants", {"gateway": gateway, "current": current, "limit": limit})
+
+    def acks(
+        self,
+        *,
+        gateway: str | None = None,
+        seq: int | None = None,
+        phase: v.Phase | None = None,
+        limit: int | None = None,
+    ) -> Pages[v.AckView]:
+        """Every step that gateways took, those received last first."""
+        return self.wire.pages(v.AckView, "/acks", {"gateway": gateway, "seq": seq, "phase": phase, "limit": limit})
+
+    def captures(
+        self,
+        *,
+        machine: str | None = None,
+        point: str | None = None,
+        gateway: str | None = None,
+        limit: int | None = None,
+    ) -> Pages[v.CaptureView]:
+        """Captures, those that began last first."""
+        query = {"machine": machine, "point": point, "gateway": gateway, "limit": limit}
+        return self.wire.pages(v.CaptureView, "/captures", query)
+
+    def capture(self, capture: str) -> v.CaptureView:
+        """One capture."""
+        return self.wire.get(v.CaptureView, at("captures", capture))
+
+    def save_capture(self, capture: str, to: Path) -> int:
+        """A capture's NumPy file. Returns: its length."""
+        return self.wire.save(at("captures", capture, "file"), to)
+
+    def sites(self, *, limit: int | None = None) -> Pages[SiteView]:
+        """Time zones and labels of gateways, by gateway."""
+        return self.wire.pages(SiteView, "/sites", {"limit": limit})
+
+    def site(self, gateway: str) -> SiteView:
+        """Where a gateway is."""
+        return self.wire.get(SiteView, at("gateways", gateway, "site"))
+
+    def put_site(
+        self, gateway: str, time_zone: str | None, labels: Mapping[str, str], *, revision: int | None = None
+    ) -> SiteView:
+        """Say where a gateway is and what it is labelled; all that was said before is replaced."""
+        body = {"time_zone": time_zone, "labels": dict(labels)}
+        return self.wire.send("PUT", SiteView, at("gateways", gateway, "site"), body, revision=revision)
+
+    def certificates(self, gateway: str) -> builtins.list[CertificateBody]:
+        """All certificates that were issued to a gateway, newest first."""
+        return self.wire.get(list[CertificateBody], at("gateways", gateway, "certificates"))
+
+    def create_enrol_token(self, gateway: str, *, hours: float = 24.0, key: str | None = None) -> NewEnrolToken:
+        """A single-use token; shown this once."""
+        path = at("gateways", gateway, "enrol-tokens")
+        return self.wire.send("POST", NewEnrolToken, path, {"hours": hours}, key=key, creates=True)
+
+    def revoke(self, gateway: str, why: str) -> RevokeAnswer:
+        """Revoke all certificates and tokens of a gateway, and end its session at the broker."""
+        return self.wire.send("POST", RevokeAnswer, at("gateways", gateway, "revoke"), {"why": why})
+
+    def authority(self) -> bytes:
+        """The root certificate, PEM. Needs no token."""
+        return self.wire.fetch("/enroll/authority")
+
+    def enrol(self, request: bytes) -> bytes:
+        """What a gateway sends to get a certificate, and the signed reply. Needs no token but the one in it."""
+        return self.wire.post("/enroll", request)
