@@ -10,8 +10,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
+from starlette.types import Scope
 
 PUBLIC = "public"
+_API = "/api/v1"
 # What everybody may ask: is the hub up, let me in, and what a browser needs to show the way in. The description of the
 # API is that of this release, not of this plant.
 PUBLIC_ROUTES = frozenset(
@@ -63,6 +65,15 @@ def routes_of(app: FastAPI) -> list[Route]:
                 raise RuntimeError(f"route {method} {context.path_format} {what}")
             found.append(Route(method, str(context.path_format), PUBLIC if public else " + ".join(guards)))
     return sorted(found, key=lambda r: (r.path, r.method))
+
+
+def template_of(scope: Scope) -> str:
+    """The pattern that a request's path fits, such as /api/v1/alarms/{alarm}; "none" when it fits none."""
+    found = getattr(scope.get("route"), "path", None)
+    if not isinstance(found, str):
+        return "none"
+    # A route does not know under what it was included, and a page may have the same name.
+    return _API + found if scope["path"].startswith(f"{_API}/") and not found.startswith(_API) else found
 
 
 def has_route(app: FastAPI, path: str) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
+from contextlib import nullcontext
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -19,9 +21,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_hub.accounts.secrets import csrf_token, is_secret
 from cloud_hub.api import problems
+from cloud_hub.api.access import template_of
 from cloud_hub.api.context import HubContext
 from cloud_hub.api.guard import SAFE_METHODS
 from cloud_hub.errors import HubError
+from cloud_hub.observing.logs import about
 from cloud_hub.services import sign_in
 from cloud_hub.services.sign_in import SignedIn, Visitor
 
@@ -60,8 +64,33 @@ class Recognise:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
-        answer = await self._look(request)
-        await (answer or self._app)(scope, receive, send_with_id)
+        with about(request=request_id):
+            answer = await self._look(request)
+            who = getattr(request.state, "principal", None)
+            with about(who=who.name) if who is not None else nullcontext():
+                await self._carry_out(answer or self._app, scope, receive, send_with_id)
+
+    async def _carry_out(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Every change leaves a line; reads do at debug level. The route's template, not the path: that may hold the
+        secret of a link.
+        """
+        status, began = 500, time.perf_counter()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, noting)
+        except Exception as error:
+            _log.error("%s %s: a fault: %r; its trace follows", scope["method"], template_of(scope), error)
+            raise
+        finally:
+            level = logging.DEBUG if scope["method"] in SAFE_METHODS else logging.INFO
+            took_ms = 1000 * (time.perf_counter() - began)
+            _log.log(level, "%s %s: %d in %.0f ms", scope["method"], template_of(scope), status, took_ms)
 
     async def _look(self, request: Request) -> Response | None:
         """An answer when it ends here."""

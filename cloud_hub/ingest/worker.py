@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -27,6 +28,7 @@ from cloud_hub.errors import LinkError, StoreError, StoreUnavailableError
 from cloud_hub.ingest.assemble import assemble_capture
 from cloud_hub.ingest.parse import RejectionError, parse
 from cloud_hub.ingest.status import IngestStatus
+from cloud_hub.observing.logs import about
 from cloud_hub.store.capture_writer import unfinished_captures
 from cloud_hub.store.database import Database
 from cloud_hub.store.writer import Outcome, Receipts, Received, Writer
@@ -34,6 +36,7 @@ from cloud_hub.transport import Incoming, IncomingQueue
 from models.contract import topics
 from models.contract.ids import GatewayId
 from models.contract.messages import ReceiptBody, encode
+from models.errors import TopicError
 
 _log = logging.getLogger(__name__)
 _MAX_RECEIPTS = 1000  # in one message: the contract's bound
@@ -218,7 +221,9 @@ class IngestWorker:
         return received
 
     def _reject(self, topic: str, reason: str, text: str, payload_bytes: int) -> None:
-        _log.warning("rejected (%s): %s", reason, text)
+        gateway = _gateway_of(topic)
+        with about(gateway=gateway) if gateway is not None else nullcontext():
+            _log.warning("rejected (%s): %s", reason, text)
         self.status.reject(self._now_s(), topic, reason, text, payload_bytes)
 
     def _store(self, batch: list[Received]) -> _Messages:
@@ -283,6 +288,14 @@ class IngestWorker:
                 _log.info("capture %s: %s", capture_id, path)
                 self.status.count("stored.capture")
                 del self._captures_due[capture_id]
+
+
+def _gateway_of(topic: str) -> str | None:
+    """Whose topic it is, where it is anybody's."""
+    try:
+        return getattr(topics.address_of(topic), "gateway", None)
+    except TopicError:
+        return None
 
 
 def settle_collector() -> None:

@@ -22,6 +22,7 @@ from cloud_hub.jobs.command import lay_out, order_of, train_arguments
 from cloud_hub.jobs.places import Places
 from cloud_hub.jobs.process import PROGRAM, TrainingProcess, end_orphan, last_line
 from cloud_hub.jobs.states import JobEvent, JobState
+from cloud_hub.observing.logs import about
 from cloud_hub.settings import Settings
 from cloud_hub.store import jobs as store
 from cloud_hub.store.database import Database
@@ -120,12 +121,14 @@ class JobRunner:
         for job, process in begun:
             if process is not None and end_orphan(process):
                 _log.warning("training job %s: its process of before was still there and is ended", job.id)
-            self._end(job.id, JobEvent.LOSE, reason="the hub was restarted while it ran")
+            with about(job=job.id):
+                self._end(job.id, JobEvent.LOSE, reason="the hub was restarted while it ran")
 
     def step(self) -> None:
         """Bring in what has ended, begin what waits. Raises: HubError."""
         for job, running in list(self._running.items()):
-            self._watch(job, running)
+            with about(job=job):
+                self._watch(job, running)
         while len(self._running) < self._most and not self._stop.is_set():
             with self._database.read() as session:  # most of the time there is nothing, and nobody has to wait for us
                 if not store.is_waiting(session):
@@ -134,7 +137,8 @@ class JobRunner:
                 taken = store.take_next(session, self.name, self._most, self._now_s())
             if taken is None:
                 return
-            self._begin(taken)
+            with about(job=taken.id):
+                self._begin(taken)
 
     def _begin(self, job: JobView) -> None:
         folder = self._places.jobs / job.id
@@ -211,7 +215,8 @@ class JobRunner:
                 changes["sha256"] = bundle.sha256
                 store.add_candidate(session, job, new, self._now_s())
             store.move(session, job, JobEvent.SUCCEED, self._now_s(), **changes)
-        _log.info("training job %s: made %s/%s, %s", job, manifest.slot, manifest.version, bundle.sha256)
+        with about(bundle=bundle.sha256):
+            _log.info("training job %s: made %s/%s, %s", job, manifest.slot, manifest.version, bundle.sha256)
 
     def _end(self, job: str, event: JobEvent, *, reason: str, exit_code: int | None = None) -> None:
         with self._database.write() as session:

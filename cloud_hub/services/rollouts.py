@@ -14,6 +14,7 @@ import msgspec
 from cloud_hub.delivery.registry import BundleRecord, Shadow, WantRecord
 from cloud_hub.delivery.want import DEFAULT_EXPIRES_S, When, body_of, next_want, record_of
 from cloud_hub.errors import ConflictError, GateError, NotFoundError, PlanError, StoreError, StoreUnavailableError
+from cloud_hub.observing.logs import about
 from cloud_hub.rollout.gateways import failed
 from cloud_hub.rollout.machine import step
 from cloud_hub.rollout.plan import Plan, ReadPlan, decode_plan
@@ -75,23 +76,32 @@ class RolloutService:
             del self._stored[gone]
             self._facts.pop(gone, None)
         for rollout in unfinished:
-            try:
-                self._advance(rollout, link, self._listening_s)
-            except ConflictError as error:
-                _log.info("%s; looking again", error)
-                self._stored.pop(rollout, None)
-            except StoreUnavailableError:
-                self._stored.pop(rollout, None)
-                raise
-            except StoreError as error:
-                _log.exception("rollout %s: paused", rollout)
-                self._stored.pop(rollout, None)
-                self._store.pause_unreadable(rollout, str(error), self._now_s())
+            with about(rollout=rollout):
+                self._look_after(rollout, link, self._listening_s)
+
+    def _look_after(self, rollout: str, link: Publisher, listening_s: float) -> None:
+        try:
+            self._advance(rollout, link, listening_s)
+        except ConflictError as error:
+            _log.info("%s; looking again", error)
+            self._stored.pop(rollout, None)
+        except StoreUnavailableError:
+            self._stored.pop(rollout, None)
+            raise
+        except StoreError as error:
+            _log.exception("rollout %s: paused", rollout)
+            self._stored.pop(rollout, None)
+            self._store.pause_unreadable(rollout, str(error), self._now_s())
 
     def _advance(self, rollout: str, link: Publisher, listening_s: float) -> None:
         stored = self._stored.get(rollout)
         if stored is None or stored.revision != self._store.revision(rollout):
             stored = self._store.load(rollout)
+        with about(bundle=stored.sha256):
+            self._step(stored, link, listening_s)
+
+    def _step(self, stored: Stored, link: Publisher, listening_s: float) -> None:
+        rollout = stored.state.rollout.id
         read = _read(stored)
         if rollout not in self._facts:
             self._facts[rollout] = FactReader(self._database, rollout, stored.slot, stored.sha256)
@@ -165,7 +175,8 @@ class RolloutService:
             try:
                 return due_want(member, newest, stored.slot, stored.sha256, active, plan, known, now_s, online=online)
             except (GateError, NotFoundError, ContractError) as error:
-                _log.error("rollout %s, %s: %s", stored.state.rollout.id, member.gateway, error)
+                with about(gateway=member.gateway):
+                    _log.error("rollout %s, %s: %s", stored.state.rollout.id, member.gateway, error)
                 return _undeliverable(member, plan, str(error), now_s), None
 
         return build

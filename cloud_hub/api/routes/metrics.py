@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from fastapi import APIRouter, Depends, Request, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_hub.accounts.permissions import Permission
+from cloud_hub.api.access import template_of
 from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.observing.metrics import CONTENT_TYPE, Metrics
@@ -58,13 +58,8 @@ class TimedRequests:
                 self._observe(scope, 500, time.perf_counter() - began)
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope.get("route")
-        path = route.path if isinstance(route, Route) else "none"
-        if isinstance(route, Route) and scope["path"].startswith(f"{_API}/") and not path.startswith(_API):
-            path = _API + path  # a route does not know under what it was included: `/alarms` is a page, too
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._metrics.observe_request(method, path, status, seconds)
+        self._metrics.observe_request(method, template_of(scope), status, seconds)
 
 
-_API = "/api/v1"
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
