@@ -9,6 +9,7 @@ from pathlib import Path
 from cloud_hub.api.answers import CertificateBody, NewEnrolToken, RevokeAnswer
 from cloud_hub.client.wire import Pages, Part, at
 from cloud_hub.store import views as v
+from cloud_hub.store.inventory_views import InventoryView
 from cloud_hub.store.rollout_views import SiteView
 
 
@@ -26,6 +27,10 @@ class Fleet(Part):
     def health(self, gateway: str, *, limit: int | None = None) -> Pages[v.HealthView]:
         """The health of a gateway's agent over time, newest first."""
         return self.wire.pages(v.HealthView, at("gateways", gateway, "health"), {"limit": limit})
+
+    def inventory(self, *, limit: int | None = None) -> Pages[InventoryView]:
+        """Every gateway that was seen or labelled, by id: where it is, what it runs, how it does."""
+        return self.wire.pages(InventoryView, "/inventory", {"limit": limit})
 
     def points(
         self,

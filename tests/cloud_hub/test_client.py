@@ -116,6 +116,7 @@ def _of_the_fleet(site: Site, hub: HubClient) -> None:
     fleet = hub.fleet
     assert [gateway.id for gateway in fleet.gateways(online=True, limit=1)] == ["gw-1", "gw-2"]
     assert fleet.gateway("gw-1").gateway.id == "gw-1"
+    assert [(one.id, one.machines) for one in fleet.inventory(limit=1)] == [("gw-1", ("P-101",)), ("gw-2", ("P-101",))]
     assert next(iter(fleet.health("gw-1"))).gateway == "gw-1"
     assert [point.point for point in fleet.points(machine="P-101", gateway="gw-1", current=True)] == ["de"]
     assert {bundle.sha256 for bundle in fleet.bundles(slot=SLOT)} >= {NEW, OTHER}
@@ -265,6 +266,7 @@ def _of_rollouts(_site: Site, hub: HubClient) -> None:
     with pytest.raises(ContradictionError):
         rollouts.approve("r1")
     assert rollouts.get("r1").rollout.status == "trying"
+    assert rollouts.retry("r1").rollout.status == "trying"  # none has failed
     rollouts.abort("r1", undo=True)
     plan = Plan(slot=SLOT, sha256=OTHER, cohorts=[Cohort(name="all", gateways=["gw-1"], approval=True)])
     made = rollouts.create(plan, name="r2", key="k2")

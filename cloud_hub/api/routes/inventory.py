@@ -10,8 +10,8 @@ from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.context import ContextDep, PagingDep, SessionDep
 from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
-from cloud_hub.store.inventory_queries import InventoryView
 from cloud_hub.store.inventory_queries import list_inventory as inventory
+from cloud_hub.store.inventory_views import InventoryView
 from cloud_hub.store.paging import Page
 
 router = APIRouter(tags=["fleet"], dependencies=[Depends(needs(Permission.FLEET_READ))])
