@@ -56,9 +56,18 @@ class Machines(Part):
         query = {"machine": machine, "point": point, "gateway": gateway, "since": since, "until": until}
         return self.wire.save("/exports/trends", to, {**query, "format": format})
 
-    def trend(self, machine: str, point: str, *, since: float | None = None, until: float | None = None) -> TrendBody:
-        """The newest trend rows of a point as columns, oldest first."""
-        return self.wire.get(TrendBody, _place(machine, point) + "/trend", {"since": since, "until": until})
+    def trend(
+        self,
+        machine: str,
+        point: str,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        max_points: int | None = None,
+    ) -> TrendBody:
+        """The trend of a point as columns, at the finest resolution that has at most so many points of it."""
+        query = {"since": since, "until": until, "max_points": max_points}
+        return self.wire.get(TrendBody, _place(machine, point) + "/trend", query)
 
     def series(
         self,
