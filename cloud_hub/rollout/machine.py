@@ -390,7 +390,8 @@ class _Mover:
         for index, group in enumerate(self._by_cohort[: w.rollout.begun]):
             for member in group:
                 begins = member.stage is Stage.WAITING and room > 0
-                decides = member.stage is Stage.SHADOW and member.ready and index < w.rollout.released
+                ready = member.stage is Stage.SHADOW and member.ready and index < w.rollout.released
+                decides = ready and member.gateway in w.facts  # its champion's behaviour is what it is judged by
                 if not (begins or decides):
                     continue
                 if not self._open_now(member):

@@ -410,6 +410,34 @@ def test_never_past_a_breached_threshold_never_back_never_unread(
             state = machine.approve(state, read, now, "t").state
 
 
+def test_who_is_not_heard_of_when_the_gate_opens_is_released_later():
+    read = read_plan(plan(cohorts=[Cohort(name="all", share="100 %", success="50 %", shadow_windows=100)]))
+    state = machine.begin("r", read, {"gw-1": 0, "gw-2": 0}, NOW)
+    tried = {
+        n: msgspec.structs.replace(m, stage=Stage.SHADOW, ready=True, due=None, want_seq=1, try_seq=1)
+        for n, m in machine.step(state, read, {}, NOW + 1).state.members.items()
+    }
+    opened = msgspec.structs.replace(state.rollout, status=Status.RELEASING, cohort=0)
+    state = msgspec.structs.replace(state, members=tried, rollout=opened)
+    shadow = {n: _shadow_fact(n) for n in tried}
+    first = machine.step(state, read, {"gw-2": shadow["gw-2"]}, NOW + 2).state
+    assert {n: m.due for n, m in first.members.items()} == {"gw-1": None, "gw-2": "run"}
+    assert first.members["gw-1"].ready
+    second = machine.step(first, read, shadow, NOW + 3).state
+    assert second.members["gw-1"].due == "run"
+    assert second.members["gw-1"].baseline == shadow["gw-1"].champion
+
+
+def _shadow_fact(name: str) -> Fact:
+    well = Behaviour(
+        sha256=OLD, since_s=0, windows=500, alarms=0, scores=[0] * 30 + [500], window_us=100.0, memory_kb=1.0
+    )
+    return Fact(
+        gateway=name, online=True, last_seen_s=NOW + 2, reported_seq=1, phase="shadow", active=OLD, candidate=NEW,
+        refusal=None, wanted=NEW, wanted_seq=1, champion=well, shadow=msgspec.structs.replace(well, sha256=NEW),
+    )  # fmt: skip
+
+
 def test_a_step_without_news_changes_nothing():
     read = read_plan(plan())
     state = machine.begin("r", read, {"gw-1": 0, "gw-2": 1}, NOW)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -90,10 +89,16 @@ class LiveSite:
     def said(self) -> str:
         return (self.folder / "agent.log").read_text()
 
-    def rss_mb(self) -> float:
+    def memory_mb(self) -> tuple[float, float]:
+        """The agent's own memory, and with it the resident pages of its programs and libraries, in MB. Of the latter a
+        kernel maps more or fewer around each that is touched, and takes them back when it needs room.
+        """
         assert self.process is not None
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGESIZE") / 1e6
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        kb = {
+            name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if "kB" in value
+        }
+        return kb["RssAnon"] * 1024 / 1e6, kb["VmRSS"] * 1024 / 1e6
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
