@@ -82,9 +82,9 @@ class Reporter:
         self._next = dict.fromkeys(("state", "heartbeat", "status"), 0.0)
 
     def at_once(self) -> None:
-        """Publish the state in the next turn, changed or not."""
+        """Publish the state in the next turn, changed or not, and write it for `edge-agent status`."""
         self._published = None
-        self._next["state"] = 0.0
+        self._next["state"] = self._next["status"] = 0.0
 
     def poll(self, now_s: float, utc_s: float, attempt: Callable[[Callable[[], None]], None]) -> None:
         """Publish at once when something changed (at most once a second), else as a heartbeat."""
