@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,8 +45,10 @@ MODELS_MAY_USE = {"numpy", "msgspec"}
 AGENT_MAY_USE = MODELS_MAY_USE | {"cryptography", "paho", "tuf", "securesystemslib", "ai_edge_litert", "tflite_runtime"}
 
 
-def modules(package: str) -> Iterator[tuple[str, set[str]]]:
+@cache
+def modules(package: str) -> list[tuple[str, set[str]]]:
     """Each file of a package, with the top-level names that it imports anywhere."""
+    found = []
     for path in sorted((ROOT / package).rglob("*.py")):
         names = set()
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -54,7 +56,8 @@ def modules(package: str) -> Iterator[tuple[str, set[str]]]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add((node.module or "").split(".")[0])
-        yield path.relative_to(ROOT).as_posix(), names
+        found.append((path.relative_to(ROOT).as_posix(), names))
+    return found
 
 
 @pytest.mark.parametrize("package", OURS)
