@@ -15,11 +15,20 @@ from pathlib import Path
 
 from cloud_hub.fleet import sums
 from cloud_hub.fleet.archive import verify, write_tar
-from cloud_hub.fleet.commands import run
 from cloud_hub.fleet.debian import Apt, build_repository, own_sources
 from cloud_hub.fleet.errors import RefusedError
 from cloud_hub.fleet.targets import Kind, Platform, read_os_release
-from cloud_hub.fleet.wheels import LOCK, TOOLS_LOCK, build_own, fetch, requirements, resolve, sha256_of
+from cloud_hub.fleet.wheels import (
+    LOCK,
+    TOOLS_LOCK,
+    build_own,
+    fetch,
+    requirements,
+    resolve,
+    sha256_of,
+    source_epoch,
+    source_files,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +64,22 @@ def alone(order: Order) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def own_wheel(order: Order) -> Iterator[Path]:
-    """Our own wheel, for as long as archives are made of it. It suits every platform."""
-    with tempfile.TemporaryDirectory(dir=order.out, prefix=".building-") as work:
-        yield build_own(order.tree, Path(work), version=order.version, epoch=_epoch(order))
+def own_wheel(order: Order) -> Path:
+    """Our own wheel, which suits every platform. It is kept for as long as its sources stay the same."""
+    epoch = source_epoch(order.tree)
+    basis = hashlib.sha256(repr((order.version, epoch)).encode())
+    for name in source_files(order.tree):
+        basis.update(f"{name} {sha256_of(order.tree / name)}\n".encode())
+    kept = order.cache / "own" / basis.hexdigest()
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=order.out, prefix=".building-") as work:
+            made = Path(work, "own")
+            made.mkdir()
+            build_own(order.tree, made, version=order.version, epoch=epoch)
+            made.rename(kept)
+    (wheel,) = kept.glob("*.whl")
+    return wheel
 
 
 def build(order: Order, own: Path, kind: Kind, platform: Platform) -> Path:
@@ -72,7 +92,7 @@ def build(order: Order, own: Path, kind: Kind, platform: Platform) -> Path:
         logger.info("%s is as it would be built now", tar.name)
         return tar
     mark.unlink(missing_ok=True)
-    epoch = _epoch(order)
+    epoch = source_epoch(order.tree)
     with tempfile.TemporaryDirectory(dir=order.out, prefix=".building-") as work:
         content = Path(work, "content")
         _fill(content, own, order, kind, platform, epoch)
@@ -83,11 +103,6 @@ def build(order: Order, own: Path, kind: Kind, platform: Platform) -> Path:
     verify(tar, order.signers)
     mark.write_text(inputs, "utf-8")
     return tar
-
-
-def _epoch(order: Order) -> int:
-    """The time that everything in an archive bears: of the last commit."""
-    return int(run(["git", "log", "-1", "--format=%ct"], why="the sources have no commit", folder=order.tree))
 
 
 def _fill(content: Path, own: Path, order: Order, kind: Kind, platform: Platform, epoch: int) -> None:

@@ -90,7 +90,8 @@ def _build(options: argparse.Namespace) -> None:
         tree=TREE, out=out, key=key, os_release=os_release, version=options.version, if_changed=options.if_changed
     )
     failed = []
-    with alone(order), own_wheel(order) as own:
+    with alone(order):
+        own = own_wheel(order)
         for platform, kind in itertools.product(platforms, kinds):
             try:
                 tar = build(order, own, kind, platform)

@@ -29,6 +29,7 @@ def sha256_of(path: Path) -> str:
 
 
 LOCK = "requirements/lock.txt"
+_OWN = ("pyproject.toml", "README.md", "LICENSE", "models", "edge_agent", "cloud_hub", "firmware_sim")
 TOOLS_LOCK = "requirements/lock-fleet.txt"
 
 
@@ -111,18 +112,26 @@ def _download(pins: Sequence[Pin], platform: Platform, cache: Path, pip_options:
     raise WheelhouseError(f"wheels for {platform.name} cannot be fetched:\n{done.stderr.strip()}")
 
 
+def source_epoch(tree: Path) -> int:
+    """When our own package last changed; the time that everything in an archive bears."""
+    return int(run(["git", "log", "-1", "--format=%ct", "--", *_OWN], why="the sources have no commit", folder=tree))
+
+
+def source_files(tree: Path) -> list[str]:
+    """What our own package is made of: what git tracks, and has not been removed since."""
+    names = run(["git", "ls-files", "-z", "--", *_OWN], why="the sources cannot be listed", folder=tree)
+    return [name for name in names.split("\0") if name and (tree / name).is_file()]
+
+
 def build_own(tree: Path, out: Path, *, version: str | None, epoch: int) -> Path:
-    """Our own wheel, from what git tracks: the same bytes from the same sources. `version`: another, for rehearsals."""
-    names = run(["git", "ls-files", "-z", "pyproject.toml", "README.md", "LICENSE", "models", "edge_agent", "cloud_hub",
-                 "firmware_sim"], why="the sources cannot be listed", folder=tree)  # fmt: skip
+    """Our own wheel: the same bytes from the same sources. `version`: another, for rehearsals."""
     with tempfile.TemporaryDirectory() as work:
-        for name in filter(None, names.split("\0")):
-            if (source := tree / name).is_file():  # a file may have been removed and not yet committed
-                target = Path(work, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
-                target.chmod(0o644)
-                os.utime(target, (epoch, epoch))
+        for name in source_files(tree):
+            target = Path(work, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(tree / name, target)
+            target.chmod(0o644)
+            os.utime(target, (epoch, epoch))
         if version is not None:
             _set_version(Path(work), version)
         run(

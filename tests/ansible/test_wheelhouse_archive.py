@@ -17,7 +17,7 @@ import pytest
 from cloud_hub.fleet.debian import Apt, read_stanzas
 from cloud_hub.fleet.sums import SIGNATURE, SUMS
 from cloud_hub.fleet.targets import Platform, own_platform, read_kinds
-from cloud_hub.fleet.wheels import build_own, sha256_of
+from cloud_hub.fleet.wheels import build_own, sha256_of, source_epoch
 from tests.ansible.archives import OUT, ROOT, fleet_tool
 from tests.edge_agent.kit import config_toml
 
@@ -70,8 +70,7 @@ def test_every_hash_is_of_the_lock_but_our_own(built: Built) -> None:
 
 
 def test_our_own_wheel_is_the_same_bytes_when_it_is_built_again(built: Built, tmp_path: Path) -> None:
-    epoch = int(subprocess.check_output(["git", "log", "-1", "--format=%ct"], cwd=ROOT, text=True))
-    again = build_own(ROOT, tmp_path, version=None, epoch=epoch)
+    again = build_own(ROOT, tmp_path, version=None, epoch=source_epoch(ROOT))
     assert again.read_bytes() == (built.folder / "wheels" / again.name).read_bytes()
 
 
