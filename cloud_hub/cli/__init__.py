@@ -5,6 +5,7 @@ Exit codes: 0 done · 1 could not be done · 2 wrong usage · 3 wrong settings o
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pkgutil import iter_modules
@@ -36,6 +37,9 @@ def _no_options() -> None:
 
 def main() -> None:
     """Run the command line; errors about the outside world become one line and an exit code."""
+    # Before numpy is loaded. Our matrices are small, and BLAS threads that wait for each other cost more than they do:
+    # where a point is heading takes 10 ms with one, and 150 ms, or seconds on a busy machine, with as many as cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         build_app()()
     except MillwrightError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,9 +46,6 @@ def serve(
     if level is None:
         raise typer.BadParameter(f"expected debug, info, warning or error, got {log_level!r}", param_hint="--log-level")
     set_up(level, log_format)
-    # Before numpy is loaded. Its matrices are small here, and threads that wait for each other cost more than they do:
-    # where a point is heading takes 10 ms with one, and 150 ms, or seconds on a busy machine, with as many as cores.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from cloud_hub.delivery.blocks import BlockService
     from cloud_hub.services.concerns import Concerns
     from cloud_hub.services.rescore import Rescorer

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloud_hub.doctor.finding import Finding, ok, problem, warning
+from cloud_hub.errors import KeysError
 from cloud_hub.settings import Settings
 
 _DAY_S = 86_400.0
@@ -76,15 +77,12 @@ def look_at_certificates(settings: Settings, now_s: float) -> Iterator[Finding]:
 
 def _revocation_list(path: Path, now_s: float) -> Finding:
     """The current authority's list stands first. A broker whose list is over its date refuses everybody."""
-    from cryptography import x509
+    from cloud_hub.identity.revocation import crl_ends_s
 
     try:
-        until = x509.load_pem_x509_crl(path.read_bytes()).next_update_utc
-    except ValueError as error:
-        return problem(
-            "certificates", f"{path}: expected a revocation list in PEM: {error}", "`cloud-hub identity crl`"
-        )
-    left = (until.timestamp() - now_s) / _DAY_S if until is not None else 0.0
+        left = (crl_ends_s(path) - now_s) / _DAY_S
+    except KeysError as error:
+        return problem("certificates", str(error), "`cloud-hub identity crl`")
     if left <= 0:
         return problem(
             "certificates",

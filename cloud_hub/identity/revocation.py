@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from cloud_hub.errors import HubError
+from cloud_hub.errors import HubError, KeysError
 from cloud_hub.identity.authority import Authority, Revoked, fingerprint, load_certificate
 from cloud_hub.identity.folder import IdentityFolder
 from cloud_hub.identity.records import IdentityStore
@@ -27,6 +27,15 @@ from cloud_hub.trust.files import locked, write_atomic
 
 _log = logging.getLogger(__name__)
 _END = b"-----END X509 CRL-----\n"
+
+
+def crl_ends_s(path: Path) -> float:
+    """When the first list in a file is over its date, UTC seconds; 0.0 when it has none. Raises: KeysError."""
+    try:
+        until = x509.load_pem_x509_crl(path.read_bytes()).next_update_utc
+    except (OSError, ValueError) as error:
+        raise KeysError(f"{path}: expected a revocation list in PEM: {error}") from error
+    return until.timestamp() if until is not None else 0.0
 
 
 def refresh_crl(
