@@ -57,6 +57,7 @@ demo: $(VENV)/.ready ## the whole loop, told live; DATA=folder for real recordin
 test: $(VENV)/.ready $(TFLITE)/.ready ## everything: lint, types, all tests, real brokers; WORKERS=n
 	@$(call need,mosquitto,mosquitto)
 	@$(call need,chromium,chromium fonts-dejavu-core)
+	@$(call need,curl,curl)
 	@$(call need,ssh-keygen,openssh-client)
 	@$(need-postgres)
 	$(MAKE) --no-print-directory lint types
@@ -70,6 +71,7 @@ test-brokers: $(VENV)/.ready ## one delivery, unchanged, on Mosquitto, amqtt, Ra
 
 check: $(VENV)/.ready $(TFLITE)/.ready ## lint, types and the quick tests
 	@$(call need,mosquitto,mosquitto)
+	@$(call need,curl,curl)
 	@$(call need,ssh-keygen,openssh-client)
 	@$(need-postgres)
 	$(MAKE) --no-print-directory lint types
