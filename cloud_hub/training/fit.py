@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cloud_hub.errors import SettingsError
 from cloud_hub.training.prepare import Prepared
 from models.families import Family
 from models.signal.arrays import F32, F64
@@ -37,11 +38,18 @@ class Fitted:
 
 
 def import_tensorflow() -> Any:  # noqa: ANN401 - a module without types
-    """TensorFlow, quiet, deterministic, on the CPU threads that there are."""
+    """TensorFlow, quiet, deterministic, on the CPU threads that there are. Raises: SettingsError: it is not here."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong comes as an exception
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    import tensorflow as tf
-
+    try:
+        import tensorflow as tf
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise SettingsError(
+            "there is no TensorFlow here: this hub was installed with the extra hub-light and trains nothing; train "
+            "where the extra hub is installed, and publish the bundle here"
+        ) from error
     return tf
 
 
