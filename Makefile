@@ -46,7 +46,13 @@ COLLECTION_FILES := $(shell find ansible -type f ! -path '*/.ansible/*' ! -name 
 ANSIBLE := ANSIBLE_HOME=$(CURDIR)/var/fleet/ansible ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(COLLECTIONS) \
   PATH=$(CURDIR)/$(FLEET)/bin:$$PATH
 
-.PHONY: help demo test check screenshots lint collection role-readmes wheelhouse types bench bench-detection bench-naming bench-quantisation bench-delivery bench-hub test-brokers fuzz lock clean
+# What boots machines for the fleet's tests.
+define need-machines
+	$(call need,debootstrap,debootstrap); $(call need,systemd-nspawn,systemd-container); \
+	$(call need,ssh,openssh-client); $(call need,ip,iproute2)
+endef
+
+.PHONY: help demo test test-fleet check screenshots lint collection role-readmes wheelhouse types bench bench-detection bench-naming bench-quantisation bench-delivery bench-hub test-brokers fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
@@ -54,14 +60,18 @@ help: ## this list
 demo: $(VENV)/.ready ## the whole loop, told live; DATA=folder for real recordings, ARGS="--exit --json FILE"
 	$(BIN)/python -m demo $(if $(DATA),--data $(DATA)) $(ARGS)
 
-test: $(VENV)/.ready $(TFLITE)/.ready ## everything: lint, types, all tests, real brokers; WORKERS=n
+test: $(VENV)/.ready $(TFLITE)/.ready $(FLEET)/.ready $(COLLECTIONS)/.ready ## everything: lint, types, all tests, real brokers; WORKERS=n
 	@$(call need,mosquitto,mosquitto)
 	@$(call need,chromium,chromium fonts-dejavu-core)
 	@$(call need,curl,curl)
-	@$(call need,ssh-keygen,openssh-client)
+	@$(need-machines)
 	@$(need-postgres)
 	$(MAKE) --no-print-directory lint types
 	$(PYTEST) $(ARGS)
+
+test-fleet: $(VENV)/.ready $(FLEET)/.ready $(COLLECTIONS)/.ready ## hub and three gateways on booted Debian 12, all that happens to them; root
+	@$(need-machines)
+	$(BIN)/python -m pytest -s -x -m fleet tests/fleet $(ARGS)
 
 test-brokers: $(VENV)/.ready ## one delivery, unchanged, on Mosquitto, amqtt, RabbitMQ and NATS; what each lacks
 	@$(call need,mosquitto,mosquitto)

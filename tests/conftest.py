@@ -39,6 +39,7 @@ def postgres() -> Iterator[Postgres]:
 
 # Begun first by the workers of a parallel run: whatever is long and begun last is waited for alone.
 LONG = (
+    "tests/fleet/test_single.py",
     "tests/integration/test_demo.py",
     "tests/edge_agent/test_kill.py",
     "tests/edge_agent/test_power.py",

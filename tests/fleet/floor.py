@@ -61,6 +61,11 @@ class Floor:
             name: Machine(name, address_of(at), folder / name, image, network) for at, name in enumerate(self.names)
         }
 
+    @property
+    def logs(self) -> Path:
+        """Beside the floor, since they are read when it is gone."""
+        return self.folder.with_name(f"logs-{self.folder.name}")
+
     @classmethod
     def create(cls, folder: Path, names: Sequence[str]) -> Floor:
         """A floor with no machine on it yet."""
@@ -115,14 +120,14 @@ class Floor:
 
     def power_cycle(self, name: str) -> None:
         """Off without a word, then on with the same disk."""
-        self._close_ssh(name)
+        self.hang_up(name)
         self.machines[name].kill()
         self.machines[name].start()
         self.wait(name)
 
     def replace(self, name: str) -> None:
         """The old machine is scrap; a fresh one has its name and address."""
-        self._close_ssh(name)
+        self.hang_up(name)
         self.machines[name].erase()
         self.boot(name)
 
@@ -139,11 +144,17 @@ class Floor:
             raise FloorError(f"ssh {name} {' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
         return None
 
+    def copy(self, name: str, source: Path, target: str) -> None:
+        """A file to a machine."""
+        command = ["ssh", "-F", str(self.folder / "ssh_config"), name, f"cat > {target}"]
+        with source.open("rb") as content:
+            subprocess.run([*self.network.enter(), *command], stdin=content, check=True, capture_output=True)
+
     def down(self) -> None:
         """Everything away: machines, network, disks. What goes wrong with one does not spare the others."""
         problems = []
         for machine in self.machines.values():
-            self._close_ssh(machine.name)
+            self.hang_up(machine.name)
         for machine in self.machines.values():
             try:
                 machine.kill()
@@ -156,7 +167,7 @@ class Floor:
         else:
             raise FloorError(f"{self.folder}: not everything could be ended: {'; '.join(problems)}")
 
-    def _close_ssh(self, name: str) -> None:
+    def hang_up(self, name: str) -> None:
         """End the connection that is kept for the next command; there may be none."""
         if (self._sockets / name).exists():
             command = ["ssh", "-F", str(self.folder / "ssh_config"), "-O", "exit", name]

@@ -170,6 +170,11 @@ class Machine:
             raise MachineError(f"{self.name}: {' '.join(command)} ended with {done.returncode}: {said}")
         return done.stdout
 
+    def command_lines(self) -> list[str]:
+        """Of every process on it, seen from out here."""
+        payload = self._payload()
+        return [] if payload is None else _command_lines(payload)
+
     def plug(self, *, into: bool) -> None:
         """Pull its cable, or put it back."""
         self._network.plug(self.name, into=into)
@@ -200,3 +205,11 @@ class Machine:
         tops = [_CGROUPS / "systemd", _CGROUPS / "unified", _CGROUPS]
         name = f"{self._network.name}-{self.name}"
         return [top / name for top in tops if os.access(top / "cgroup.procs", os.W_OK)]
+
+
+def _command_lines(top: Process) -> list[str]:
+    try:
+        own = Path(f"/proc/{top.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [own, *(line for child in top.children() for line in _command_lines(child))]
