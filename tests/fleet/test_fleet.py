@@ -30,7 +30,7 @@ CERTIFICATE_DAYS = 90.0  # so that a hundred days are longer than a certificate 
 _PLAN = """
 [[cohorts]]
 name = "canary"
-share = "34 %"
+share = "33 %"
 errors = "0"
 success = "100 %"
 shadow_windows = 40
@@ -42,6 +42,8 @@ errors = "0"
 success = "100 %"
 shadow_windows = 40
 soak_windows = 20
+[limits]
+score_up = 3.0 # both calibrate on ten windows of their own: their levels are a matter of chance
 """
 
 
@@ -145,7 +147,7 @@ def test_a_rollout_reaches_all(fleet: Fleet) -> None:
         def status() -> str:
             return str(fleet.hub.get("rollouts/next")["rollout"]["status"])
 
-        wait_until("the rollout to move on", lambda: status() != "running", 300.0, every_s=2.0)
+        wait_until("the rollout to move on", lambda: status() in {"finished", "paused", "aborted"}, 300.0, every_s=2.0)
         assert status() == "finished", fleet.hub.get("rollouts/next")
         for name in GATEWAYS:
             assert scenes.runs_bundle(fleet.hub, name, "1.1.0"), fleet.hub.gateway(name)
@@ -302,9 +304,7 @@ def test_a_hundred_days_off_the_network(fleet: Fleet) -> None:
             assert not fleet.hub.online("gw-3"), "an expired certificate let it in"
             time.sleep(1.0)
     with fleet.story.step("enroll.yml", "gw-3") as step:
-        step.played.append(
-            play(floor, "enroll", limit=["gw-3"], extra={"millwright_version": NEXT, "edge_agent_enrol_anew": True})
-        )
+        step.played.append(play(floor, "enroll", limit=["gw-3"], extra={"millwright_version": NEXT}))
         scenes.seen_online(floor, fleet.hub, "gw-3")
         fleet.scores_again("gw-3")
         assert fleet.certificates("gw-3")
