@@ -202,8 +202,10 @@ def trend_series(
         wanted_s = max(since_s, reaches_s + coarsest) if reaches_s is not None else since_s
         if first_s is None or (reaches_s is not None and first_s > wanted_s):
             continue
-        items = _items(session, machine, point, resolution_s, since_s, until_s, gateway, max_points + 1)
-        if len(items) <= max_points:
+        query, order = _query(machine, point, resolution_s, since_s, until_s, gateway)
+        beyond = query.with_only_columns(order[0]).order_by(*order).offset(max_points).limit(1)
+        if session.scalar(beyond) is None:  # in the index alone; no row is read that is not shown
+            items = _items(session, machine, point, resolution_s, since_s, until_s, gateway, max_points)
             return v.TrendSeriesView(machine, point, resolution_s, tuple(items))
     source_s = coarsest if reaches_s is not None else 0  # 0: nothing was folded yet
     items = _items(session, machine, point, source_s, since_s, until_s, gateway, _MAX_COARSE_ROWS)
@@ -232,6 +234,15 @@ def _items(
     limit: int,
 ) -> list[v.TrendView]:
     """Rows or buckets that begin in the span, oldest first."""
+    query, order = _query(machine, point, resolution_s, since_s, until_s, gateway)
+    view = _row_view if resolution_s == 0 else _bucket_view
+    return [view(machine, point, found) for found in session.execute(query.order_by(*order).limit(limit))]
+
+
+def _query(
+    machine: str, point: str, resolution_s: int, since_s: float, until_s: float, gateway: str | None
+) -> tuple[Select[Any], tuple[Any, Any]]:
+    """Rows or buckets that begin in the span, and the columns of their order."""
     row = t.Trend if resolution_s == 0 else t.TrendBucket
     columns = _ROW_COLUMNS if resolution_s == 0 else _BUCKET_COLUMNS
     query: Select[Any] = select(*columns).where(row.machine_id == machine, row.point == point)
@@ -241,9 +252,7 @@ def _items(
     query = query.where(row.time_s >= since_s, row.time_s < until_s)
     if gateway is not None:
         query = query.where(row.gateway_id == gateway)
-    order = (row.time_s, t.Trend.id) if resolution_s == 0 else (row.time_s, row.gateway_id)
-    view = _row_view if resolution_s == 0 else _bucket_view
-    return [view(machine, point, found) for found in session.execute(query.order_by(*order).limit(limit))]
+    return query, (row.time_s, t.Trend.id) if resolution_s == 0 else (row.time_s, row.gateway_id)
 
 
 _ROW_COLUMNS = (t.Trend.gateway_id, t.Trend.time_s, t.Trend.span_s, t.Trend.windows, t.Trend.flagged,

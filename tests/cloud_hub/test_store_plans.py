@@ -19,10 +19,14 @@ from sqlalchemy import event as sql_event
 from cloud_hub.store import alarm_queries as alarms
 from cloud_hub.store import fleet_queries as fleet
 from cloud_hub.store import history_queries as history
+from cloud_hub.store import live_queries as live
 from cloud_hub.store import overview_queries as overview
 from cloud_hub.store import tables as t
+from cloud_hub.store.alarm_metrics import alarm_metrics
 from cloud_hub.store.alarm_queries import AlarmFilter
-from cloud_hub.store.database import Database, Session, insert_all
+from cloud_hub.store.database import Database, Session, insert_all, rows_with
+from cloud_hub.store.gateway_queries import standing_of
+from cloud_hub.store.once import SEQ_KEY
 from cloud_hub.store.paging import Page, Paging
 from cloud_hub.store.trend_buckets import fold_rows, trend_series
 from cloud_hub.store.views import AlarmState
@@ -156,6 +160,17 @@ LOOKS: dict[str, Look] = {name: _first_and_second(query) for name, query in QUER
     "a gateway": lambda s: fleet.get_gateway(s, "gw-1"),
     "a machine": lambda s: fleet.get_machine(s, "M-1"),
     "an alarm": lambda s: history.get_alarm(s, "gw-1.a1"),
+    "overview, gateways gone or new": lambda s: overview.gateway_changes(s, NOW_S - 3600.0),
+    "alarms, in what states": alarms.count_alarms,
+    "alarms, load of an hour": lambda s: alarm_metrics(s, NOW_S - 3600.0, NOW_S, NOW_S),
+    "live, what changed": lambda s: live.changed_alarms(s, NOW_S - 600.0, 500),
+    "gateways of a page, their standing": lambda s: standing_of(s, [f"gw-{g}" for g in range(FLEET)], NOW_S),
+    "what is stored of a batch": lambda s: list(
+        rows_with(s, t.table_of(t.AlarmEvent), SEQ_KEY, SEQ_KEY, [("gw-1", BOOT, n) for n in range(0, 40, 2)])
+    ),
+    "alarms of a batch": lambda s: list(
+        rows_with(s, t.table_of(t.Alarm), ["id"], ("gateway_id", "alarm"), [("gw-1", f"a{n}") for n in range(20)])
+    ),
     "a day of a point": lambda s: trend_series(s, "M-1", "de", since_s=NOW_S - 5000.0, until_s=NOW_S, max_points=50),
     "an hour of a point": lambda s: trend_series(s, "M-1", "de", since_s=NOW_S - 600.0, until_s=NOW_S),
 }
@@ -177,7 +192,8 @@ def add_history(database: Database, first: int, last: int) -> None:
                            "bundle_sha256": "ab" * 32, "bundle_version": "1", "verdict": "alarm", "raised_s": at_s,
                            "status": "raised" if n == 0 else "cleared", "cleared_s": None, "updated_s": at_s,
                            "score": 1.0, "peak": 1.0, "summary": "", "diagnosis": None, "newest_key": "k",
-                           "diagnosis_key": ""})  # fmt: skip
+                           "diagnosis_key": "", "changed_s": at_s, "announced_s": at_s,
+                           "state": "unacknowledged" if n == 0 else "normal", "open": n == 0})  # fmt: skip
             events.append({"gateway_id": gateway, "boot_id": BOOT, "seq": n, "alarm": f"a{n}", "kind": "raised",
                            "verdict": "alarm", "time_s": at_s, "received_s": at_s, "score": 1.0, "peak": 1.0,
                            "diagnosis": None})  # fmt: skip
