@@ -139,7 +139,7 @@ bench-delivery: $(VENV)/.ready ## bytes, time and memory of delivery beside its 
 bench-hub: $(VENV)/.ready ## events stored per second, the pages' queries behind a large fleet; ARGS="--json FILE"
 	@$(call need,mosquitto,mosquitto)
 	@$(need-postgres)
-	$(BIN)/python -m tests.benchmarks.hub $(ARGS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.hub $(ARGS)
 
 lock: $(VENV)/.ready ## resolve all dependencies anew into requirements/
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra hub --extra sim --extra dev --constraint requirements/pip.in \
