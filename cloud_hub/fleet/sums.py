@@ -14,6 +14,7 @@ from cloud_hub.fleet.commands import run
 from cloud_hub.fleet.errors import RefusedError, WheelhouseError
 
 NAMESPACE = "millwright-wheelhouse"
+PULL_NAMESPACE = "millwright-pull"  # of bundles by the collection's module pull_bundle
 PRINCIPAL = "millwright"
 SUMS = "SHA256SUMS"
 SIGNATURE = "SHA256SUMS.sig"
@@ -46,12 +47,12 @@ def make_key(path: Path) -> None:
 
 
 def allowed_signers(key: Path) -> str:
-    """The line by which hosts know this key, and for nothing but archives."""
+    """The line by which hosts know this key, for archives and for what gateways pull, and for nothing else."""
     public = key.with_name(key.name + ".pub")
     if not public.exists():
         raise WheelhouseError(f"there is no {public} beside the key")
     kind, blob = public.read_text("utf-8").split()[:2]
-    return f'{PRINCIPAL} namespaces="{NAMESPACE}" {kind} {blob}\n'
+    return f'{PRINCIPAL} namespaces="{NAMESPACE},{PULL_NAMESPACE}" {kind} {blob}\n'
 
 
 def sign(path: Path, key: Path) -> Path:
