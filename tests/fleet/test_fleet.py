@@ -54,7 +54,7 @@ class Fleet:
         self.floor, self.story = floor, Story()
         self._hub: HubApi | None = None
         self.ahead_s = 0.0
-        self.backup = floor.folder / "inventory/backups"
+        self.backup = floor.folder / "inventory.kept/backups"
 
     @property
     def hub(self) -> HubApi:
