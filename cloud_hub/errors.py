@@ -7,6 +7,7 @@ HubError                   never raised itself; `exit_code` is what the program 
 ├── KeysError              keys are missing, or do not fit the repository: 3
 ├── NotFoundError          no such bundle, gateway, point or want: 1
 ├── PlanError              a rollout's plan cannot be read, or fits no gateway: 1
+├── RetentionError        data cannot be kept for so long, or so short: 1
 ├── HookError              a webhook or e-mail receiver cannot be like this: 1
 ├── ConflictError          what is to be written contradicts what is there: 1
 ├── KeyReusedError         an idempotency key came with another request before: 1
@@ -54,6 +55,10 @@ class NotFoundError(HubError):
 
 class PlanError(HubError):
     """A rollout's plan cannot be read or carried out; the text names every place."""
+
+
+class RetentionError(HubError):
+    """Data cannot be kept for so long, or so short; the text says what was expected."""
 
 
 class HookError(HubError):

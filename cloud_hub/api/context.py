@@ -12,6 +12,7 @@ from fastapi import Depends, Query, Request
 from cloud_hub.errors import ConflictError
 from cloud_hub.ingest.status import StatusView
 from cloud_hub.services.concerns import Concern
+from cloud_hub.services.keeping import Usual
 from cloud_hub.services.sign_in import Door
 from cloud_hub.services.single_sign_on import Provider
 from cloud_hub.services.workshop import Workshop
@@ -43,7 +44,7 @@ class HubContext:
     `public_url`: what people type to come here, when that is not where it listens: the name of a TLS proxy.
     `metadata_until_s`: when the signed metadata of each role expires; empty when another hub signs.
     `authority`: its root certificate, PEM. `concerns`: what people must see to.
-    `provider`: of single sign-on, if there is any.
+    `provider`: of single sign-on, if there is any. `keeps`: for how long trends are kept.
     """
 
     database: Database
@@ -60,6 +61,7 @@ class HubContext:
     concerns: Callable[[], Sequence[Concern]] = tuple
     workshop: Workshop | None = None
     provider: Provider | None = None
+    keeps: Usual = field(default_factory=Usual)
 
 
 def _context(request: Request) -> HubContext:

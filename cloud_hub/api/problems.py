@@ -30,6 +30,7 @@ from cloud_hub.errors import (
     KeyReusedError,
     NotFoundError,
     PlanError,
+    RetentionError,
     StaleError,
     StoreUnavailableError,
 )
@@ -63,6 +64,7 @@ _HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
     (SignInError, HTTPStatus.UNAUTHORIZED, "sign-in"),
     (MayNotError, HTTPStatus.FORBIDDEN, "may-not"),
     (AccountError, HTTPStatus.UNPROCESSABLE_ENTITY, "account"),
+    (RetentionError, HTTPStatus.UNPROCESSABLE_ENTITY, "retention"),
     (HookError, HTTPStatus.UNPROCESSABLE_ENTITY, "hook"),
     (KeyReusedError, HTTPStatus.UNPROCESSABLE_ENTITY, "key-reused"),
     (NotFoundError, HTTPStatus.NOT_FOUND, "not-found"),

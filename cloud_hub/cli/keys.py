@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
+from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption, caller
 from cloud_hub.cli._parts import write_result
+from cloud_hub.errors import HubError
 
 if TYPE_CHECKING:
     from cloud_hub.settings import Settings
@@ -116,6 +117,7 @@ def init(
     for path in made.root_keys:
         typer.echo(f"  {path}" + ("" if secret_expected(path) else "  (not encrypted: no passphrase was given)"))
     typer.echo(f"online keys: {settings.keys_dir}")
+    _note(settings, "keys.init", {"root_keys": root_keys, "threshold": threshold, "offline_targets": offline_targets})
     write_result(
         json,
         {
@@ -243,7 +245,9 @@ def rotate(  # noqa: PLR0912 - one branch for each thing that can be asked for
         typer.echo("targets name the new director; issue the wants anew: cloud-hub want GATEWAY... --resign")
     if signed:
         typer.echo(f"signed anew: {', '.join(dict.fromkeys(signed))}; a running hub sends it within a minute")
-    write_result(json, {"roles": chosen, "signed": list(dict.fromkeys(signed)), "out": str(out) if out else None})
+    written = list(dict.fromkeys(signed))
+    _note(settings, "keys.rotate", {"roles": chosen, "signed": written, "waits_for_signatures": out is not None})
+    write_result(json, {"roles": chosen, "signed": written, "out": str(out) if out else None})
 
 
 def export(
@@ -311,10 +315,12 @@ def import_(
     from cloud_hub.trust.ceremony import adopt_files
     from cloud_hub.trust.keys import hub_repository
 
-    signed, changed = adopt_files(hub_repository(load_settings(home)), files, time.time())
+    settings = load_settings(home)
+    signed, changed = adopt_files(hub_repository(settings), files, time.time())
     typer.echo(f"adopted {', '.join(path.name for path in files)}; signed anew: {', '.join(signed)}")
     if changed:
         typer.echo(f"new keys are in use: {', '.join(changed)}")
+    _note(settings, "keys.import", {"files": [path.name for path in files], "signed": signed, "changed": changed})
     write_result(json, {"signed": list(signed), "changed": list(changed)})
 
 
@@ -346,6 +352,19 @@ def drill(
     )  # fmt: skip
     typer.echo("the drill went well; the copy is gone")
     write_result(json, {"steps": [{"did": step.did, "outcome": step.outcome} for step in steps]})
+
+
+def _note(settings: Settings, action: str, after: dict[str, object]) -> None:
+    """Into the audit log. Keys may have to be replaced while the database is away, so that only is told."""
+    from cloud_hub.store.audit import record
+    from cloud_hub.store.database import open_database
+
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in after.items()}
+    try:
+        with open_database(settings) as database, database.write() as session:
+            record(session, caller(), action, "keys", before=None, after=plain, now_s=time.time())
+    except HubError as error:
+        typer.echo(f"warning: done, but not in the audit log: {error}", err=True)
 
 
 def _tell(proposal: Proposal, path: Path, json: Path | None) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from cloud_hub.api.answers import SilencedView, TrendBody
 from cloud_hub.client.wire import Pages, Part, at
 from cloud_hub.store import views as v
+from cloud_hub.store.keep_views import KeptView
 
 
 def _place(machine: str, point: str | None) -> str:
@@ -95,6 +96,24 @@ class Machines(Part):
         """Where a point's score is heading."""
         query = {"limit": limit, "coverage": coverage, "until": until}
         return self.wire.get(v.OutlookView, _place(machine, point) + "/outlook", query)
+
+    def retention(self, machine: str, point: str) -> KeptView:
+        """How long a point's trends are kept."""
+        return self.wire.get(KeptView, _place(machine, point) + "/retention")
+
+    def keep(
+        self,
+        machine: str,
+        point: str,
+        *,
+        rows: float | None = None,
+        five_minutes: float | None = None,
+        hours: float | None = None,
+        revision: int | None = None,
+    ) -> KeptView:
+        """Say how many days they are kept for each resolution; None: as the hub's settings say."""
+        body = {"rows": rows, "five_minutes": five_minutes, "hours": hours}
+        return self.wire.send("PUT", KeptView, _place(machine, point) + "/retention", body, revision=revision)
 
     def take_out_of_service(self, machine: str, reason: str, point: str | None = None) -> SilencedView:
         """No alarm of this machine, or point, asks for attention until it is restored."""

@@ -33,6 +33,7 @@ from cloud_hub.services import alarms
 from cloud_hub.services.accounts import administrator_link
 from cloud_hub.services.concerns import Concerns
 from cloud_hub.services.gateways import GatewayDesk
+from cloud_hub.services.keeping import Usual
 from cloud_hub.services.models import Publisher
 from cloud_hub.services.retention import Retention
 from cloud_hub.services.sign_in import Door
@@ -144,6 +145,7 @@ class Hub:
             concerns=concerns.view if concerns is not None else tuple,
             authority=self._identity.root_pem if self._identity is not None else None,
             provider=Provider(provider) if provider is not None else None,
+            keeps=Usual(settings.keep_trends_days, settings.keep_trends_5min_days, settings.keep_trends_hour_days),
         )
         app = create_app(context)
         self._live: Feed = app.state.live

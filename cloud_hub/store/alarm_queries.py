@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -16,7 +16,7 @@ from cloud_hub.store import tables as t
 from cloud_hub.store import views as v
 from cloud_hub.store.alarm_places import active
 from cloud_hub.store.history_queries import alarm_view, find_alarm
-from cloud_hub.store.paging import Order, Page, Paging, fetch_page
+from cloud_hub.store.paging import Order, Page, Paging, fetch_page, search_page
 from models.contract.messages import Diagnosis
 
 Sort = Literal["raised", "changed", "peak"]
@@ -25,6 +25,9 @@ _ORDERS = {
     "changed": Order("alarms-changed", (t.Alarm.changed_s, t.Alarm.id), (float, int), descending=True),
     "peak": Order("alarms-peak", (t.Alarm.peak, t.Alarm.id), (float, int), descending=True),
 }
+TEXT_WINDOW = 5000
+"""So many alarms are looked through for a text at once."""
+_TEXTS = (t.Alarm.summary, t.Alarm.machine_id, t.Alarm.point, t.Alarm.alarm, t.Alarm.gateway_id)
 _BY_ACTION = Order("alarm-actions", (t.AlarmAction.id,), (int,), descending=True)
 _BY_SUPPRESSION = Order("suppressions", (t.AlarmSuppression.id,), (int,), descending=True)
 _BY_REVIEW = Order("labels", (t.Alarm.raised_s, t.Alarm.id), (float, int), descending=True)
@@ -56,7 +59,12 @@ class AlarmFilter:
 
 
 def search_alarms(session: Session, paging: Paging, wanted: AlarmFilter, sort: Sort = "raised") -> Page[v.AlarmView]:
-    """Alarms, the newest or the worst first."""
+    """Alarms, the newest or the worst first. With a text a page may be short, and even empty, before the last one."""
+    if wanted.text:
+        query = filtered(select(t.Alarm), replace(wanted, text=None))
+        return search_page(
+            session, query, _ORDERS[sort], paging, alarm_view, columns=_TEXTS, text=wanted.text, window=TEXT_WINDOW
+        )
     return fetch_page(session, filtered(select(t.Alarm), wanted), _ORDERS[sort], paging, alarm_view)
 
 
@@ -82,8 +90,7 @@ def filtered(query: Select[t.Alarm], wanted: AlarmFilter) -> Select[t.Alarm]:
     if wanted.until_s is not None:
         query = query.where(t.Alarm.raised_s < wanted.until_s)
     if wanted.text:
-        places = (t.Alarm.summary, t.Alarm.machine_id, t.Alarm.point, t.Alarm.alarm, t.Alarm.gateway_id)
-        query = query.where(or_(*(column.icontains(wanted.text, autoescape=True) for column in places)))
+        query = query.where(or_(*(column.icontains(wanted.text, autoescape=True) for column in _TEXTS)))
     return query
 
 

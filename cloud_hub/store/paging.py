@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
-from sqlalchemy import Select, tuple_
+from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from cloud_hub.errors import HubError
@@ -65,6 +65,50 @@ def fetch_page(session: Session, query: Select[R], order: Order, paging: Paging,
     last = rows[limit - 1] if more else None
     key = tuple(getattr(last, c.key) for c in order.columns) if last is not None else None
     return Page(tuple(view(r) for r in rows[:limit]), encode_cursor(order.name, key) if key is not None else None)
+
+
+def search_page(
+    session: Session,
+    query: Select[R],
+    order: Order,
+    paging: Paging,
+    view: Callable[[R], T],
+    *,
+    columns: Sequence[InstrumentedAttribute[str]],
+    text: str,
+    window: int,
+) -> Page[T]:
+    """One page of the rows in which one of `columns` holds `text`, whatever its case. No index helps to find them, so
+    at most `window` rows are looked at: a page may be short, even empty, and still have a next one.
+
+    Raises: CursorError.
+    """
+    entity = order.columns[-1].class_
+    limit = max(1, min(paging.limit, MAX_LIMIT))
+    if paging.cursor is not None:
+        after = decode_cursor(paging.cursor, order.name, order.types)
+        position = tuple_(*order.columns)
+        query = query.where(position < after if order.descending else position > after)
+    ordered = query.order_by(*(c.desc() if order.descending else c.asc() for c in order.columns))
+    looked = (
+        ordered.with_only_columns(*{c.key: c for c in (*order.columns, *columns)}.values()).limit(window).subquery()
+    )
+    places = [looked.c[c.key] for c in order.columns]
+    fits = or_(*(looked.c[c.key].icontains(text, autoescape=True) for c in columns))
+    chosen = select(*places).where(fits).order_by(*(c.desc() if order.descending else c.asc() for c in places))
+    keys: list[Key] = [tuple(row) for row in session.execute(chosen.limit(limit + 1))]
+    if len(keys) > limit:
+        last: Key | None = keys[limit - 1]
+    else:
+        end = session.execute(ordered.with_only_columns(*order.columns).offset(window - 1).limit(1)).first()
+        last = tuple(end) if end is not None else None
+    unique = order.columns[-1]
+    found = {
+        getattr(row, unique.key): row
+        for row in session.scalars(select(entity).where(unique.in_([k[-1] for k in keys])))
+    }
+    items = tuple(view(found[key[-1]]) for key in keys[:limit])
+    return Page(items, encode_cursor(order.name, last) if last is not None else None)
 
 
 def encode_cursor(name: str, key: Key) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from cloud_hub.rollout.plan import Plan
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import upsert
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
+from cloud_hub.store.revisions import revision_of
 from cloud_hub.store.rollout_views import (
     CheckView,
     CohortView,
@@ -141,6 +141,5 @@ def _member(row: t.RolloutMember) -> MemberView:
 
 
 def _site(row: t.GatewaySite) -> SiteView:
-    said = msgspec.json.encode([row.time_zone, sorted(row.labels.items())])
-    revision = 1 + int.from_bytes(hashlib.sha256(said).digest()[:6])  # a number as other revisions, of what is said
+    revision = revision_of([row.time_zone, sorted(row.labels.items())])
     return SiteView(row.gateway, row.time_zone, row.labels, revision)

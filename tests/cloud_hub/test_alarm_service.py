@@ -265,7 +265,7 @@ def test_actions_that_are_none(make: Callable[[], a.Action], problem: str) -> No
         make()
 
 
-def test_filters(shift: Shift) -> None:
+def test_filters(shift: Shift, monkeypatch: pytest.MonkeyPatch) -> None:
     shift.store(event(1), event(2, alarm="a2", machine="P-102", time_s=5000.0), event(3, alarm="a3", peak=9.0))
     shift.store(event(4, "cleared", alarm="a3"))
     shift.now_s += 1.0
@@ -295,6 +295,10 @@ def test_filters(shift: Shift) -> None:
     assert ids(text="p-102") == ["a2"]
     assert ids(text="OUTER RACE") == ["a2", "a3", "a1"]
     assert ids(text="%") == []
+    monkeypatch.setattr(queries, "TEXT_WINDOW", 1)  # alarms looked through at once; the pages between may be empty
+    assert ids(text="p-102") == ["a2"]
+    assert ids("peak", text="outer race") == ["a3", "a2", "a1"]
+    assert ids("changed", text="p-10", assignee="otto") == ["a1"]
     assert ids(since_s=2003.0, until_s=5000.0) == ["a3"]
     with shift.database.read() as session:
         counts = queries.count_alarms(session)

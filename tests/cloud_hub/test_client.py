@@ -148,6 +148,17 @@ def _of_machines(site: Site, hub: HubClient) -> None:
     assert machines.trend("P-101", "de").limit == 1.0
     assert machines.series("P-101", "de", 0.0, 10_000.0, max_points=10).point == "de"
     assert machines.outlook("P-101", "de").state == "too_short"
+    usual = machines.retention("P-101", "de")
+    assert (usual.days.rows, usual.own.rows, usual.revision) == (14, None, 0)
+    longer = machines.keep("P-101", "de", rows=30, revision=0)
+    assert (longer.days.rows, longer.days.hours) == (30, 1825)
+    assert machines.retention("P-101", "de") == longer
+    for wrong in ({"rows": 100}, {"hours": 20, "rows": 20}):
+        with pytest.raises(WrongRequestError, match="days that do not fall"):
+            machines.keep("P-101", "de", **wrong)
+    with pytest.raises(OutdatedError):
+        machines.keep("P-101", "de", revision=0)
+    assert machines.keep("P-101", "de", revision=longer.revision) == usual
     assert machines.save_trends(site.folder / "t.parquet", format="parquet") > 100
     assert (site.folder / "t.parquet").read_bytes()[:4] == b"PAR1"
     assert machines.take_out_of_service("P-101", "overhaul").alarms == 1

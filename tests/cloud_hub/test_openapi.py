@@ -31,7 +31,7 @@ LEFT_OUT = [positive_data_acceptance]
 _RULES = {
     400: {"cursor"},
     412: {"stale"},
-    422: {"account", "action", "data", "hook", "key-reused", "plan"},
+    422: {"account", "action", "data", "hook", "key-reused", "plan", "retention"},
 }
 # Operations whose bodies must fit together in a way that the schema does not say: operation -> what their text says.
 _TOGETHER = {

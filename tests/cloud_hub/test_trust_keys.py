@@ -13,6 +13,10 @@ from typer.testing import CliRunner
 
 from cloud_hub.cli import build_app
 from cloud_hub.errors import KeysError
+from cloud_hub.settings import load_settings
+from cloud_hub.store.accounts_queries import list_audit
+from cloud_hub.store.database import open_database
+from cloud_hub.store.paging import Paging
 from cloud_hub.trust import ceremony, keys
 from cloud_hub.trust.documents import Expiry
 from cloud_hub.trust.drill import FAR, forge, rehearse
@@ -310,3 +314,14 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run("rotate", "timestamp", "--home", home, code=2)
     monkeypatch.setenv(keys.PASSPHRASE_ENV, "wrong")
     assert "another passphrase" in run("sign", out, "--key", str(safe / "root-1.pem"), code=3)
+    with open_database(load_settings(Path(home))) as database, database.read() as session:
+        entries = [(e.action, e.kind, e.after) for e in reversed(list_audit(session, Paging(100)).items)]
+    assert [action for action, _, _ in entries] == ["keys.init", "keys.rotate", "keys.rotate", "keys.import"]
+    assert {kind for _, kind, _ in entries} == {"command line"}
+    assert entries[3][2] == {"files": ["root.json"], "signed": entries[3][2]["signed"], "changed": ["timestamp"]}
+    assert "PRIVATE" not in str(entries)
+    monkeypatch.setenv(keys.PASSPHRASE_ENV, "secret")
+    monkeypatch.setenv("MILLWRIGHT_DATABASE_URL", "postgresql://127.0.0.1:1/none")  # where nobody answers
+    assert "warning: done, but not in the audit log" in run(
+        "init", "--home", str(tmp_path / "h2"), "--root-dir", str(tmp_path / "s2")
+    )
