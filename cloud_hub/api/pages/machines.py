@@ -16,20 +16,26 @@ from cloud_hub.api.guard import needs, request_id_of
 from cloud_hub.api.pages.flash import redirect
 from cloud_hub.api.pages.rendering import render
 from cloud_hub.charts import Mark, Svg, trend_chart
-from cloud_hub.errors import ConflictError
+from cloud_hub.errors import ConflictError, RetentionError, StaleError
 from cloud_hub.services import alarms as service
+from cloud_hub.services import keeping
 from cloud_hub.store import alarm_queries, fleet_queries, history_queries
 from cloud_hub.store import views as v
 from cloud_hub.store.alarm_queries import AlarmFilter
+from cloud_hub.store.keep_views import KeptDays
 from cloud_hub.store.paging import Paging
 from cloud_hub.store.trend_buckets import trend_series
 
 router = APIRouter(include_in_schema=False)
+Keeper = Annotated[Principal, Depends(needs(Permission.DATA_WRITE))]
 Actor = Annotated[Principal, Depends(needs(Permission.ALARMS_ACT))]
 _READS = [Depends(needs(Permission.FLEET_READ))]
 _DAY_S = 86_400.0
 _SHOWN = Paging(limit=50)
 _LIMIT = 1.0
+
+
+_Days = Annotated[str, Form(max_length=20)]
 
 
 @router.get("/machines", response_class=HTMLResponse, dependencies=_READS)
@@ -55,6 +61,7 @@ def get_machine(
     detail = fleet_queries.get_machine(session, machine)
     now_s = context.now_s()
     chosen = point or _worst(detail.points)
+    names = {one.point for one in detail.points}
     alarms = alarm_queries.search_alarms(session, _SHOWN, AlarmFilter(machine=machine))
     trend = None
     if chosen:  # a gateway's clock may be ahead of ours
@@ -69,6 +76,7 @@ def get_machine(
         trend=trend,
         chart=_chart(trend, f"{machine} / {chosen}", alarms.items, chosen, now_s, days) if trend is not None else None,
         outlook=history_queries.get_outlook(session, machine, chosen) if chosen and outlook else None,
+        kept=keeping.get(session, context.keeps, machine, chosen) if chosen in names else None,
         alarms=alarms,
         silenced=alarm_queries.list_suppressions(session, _SHOWN, now_s, machine=machine),
     )
@@ -144,3 +152,29 @@ def restore(
     except ConflictError as error:
         return redirect(request, back, f"Not done. {error}", "problem")
     return redirect(request, back, f"Back in service; {count} alarms ask for attention again.")
+
+
+@router.post("/machines/{machine}/retention")
+def keep(
+    *,
+    request: Request,
+    context: ContextDep,
+    caller: Keeper,
+    machine: str,
+    point: Annotated[str, Form(max_length=64)],
+    revision: Annotated[int, Form(ge=0, lt=2**62)],
+    rows: _Days = "",
+    five_minutes: _Days = "",
+    hours: _Days = "",
+) -> RedirectResponse:
+    """Say how long a point's trends are kept; what is left empty is as for all points."""
+    back = f"/machines/{quote(machine, safe='')}?point={quote(point, safe='')}"
+    try:
+        own = KeptDays(*(float(text) if text.strip() else None for text in (rows, five_minutes, hours)))
+        said = keeping.put(
+            context.database, caller, context.keeps, machine, point, own, now_s=context.now_s(), revision=revision,
+            request_id=request_id_of(request),
+        )  # fmt: skip
+    except (ValueError, RetentionError, StaleError) as error:
+        return redirect(request, back, f"Not done. {error}", "problem")
+    return redirect(request, back, f"Trends of {said.point} are kept so from now on.")
