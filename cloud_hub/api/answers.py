@@ -46,6 +46,15 @@ class NewEnrolToken:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandSent:
+    """A command that the broker has. `id`: of a capture, too, under which it will be listed."""
+
+    id: str
+    gateway: str
+    expires_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RevokeAnswer:
     """What was revoked. `broker`: what became of the broker's list. `session_ended`: its connection was cut."""
 

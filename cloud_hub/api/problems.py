@@ -28,6 +28,8 @@ from cloud_hub.errors import (
     HookError,
     HubError,
     KeyReusedError,
+    KeysError,
+    LinkError,
     NotFoundError,
     PlanError,
     RetentionError,
@@ -76,6 +78,8 @@ _HUB_ERRORS: list[tuple[type[HubError], HTTPStatus, str]] = [
     (DataError, HTTPStatus.UNPROCESSABLE_ENTITY, "data"),
     (RolloutError, HTTPStatus.CONFLICT, "rollout-state"),
     (PlanError, HTTPStatus.UNPROCESSABLE_ENTITY, "plan"),
+    (KeysError, HTTPStatus.CONFLICT, "keys"),
+    (LinkError, HTTPStatus.SERVICE_UNAVAILABLE, "broker-unavailable"),
     (StoreUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE, "store-unavailable"),
 ]
 

@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Mapping
 from pathlib import Path
 
-from cloud_hub.api.answers import CertificateBody, NewEnrolToken, RevokeAnswer
+from cloud_hub.api.answers import CertificateBody, CommandSent, NewEnrolToken, RevokeAnswer
 from cloud_hub.client.wire import Pages, Part, at
 from cloud_hub.store import views as v
 from cloud_hub.store.inventory_views import InventoryView
@@ -115,6 +115,34 @@ class Fleet(Part):
         """A single-use token; shown this once."""
         path = at("gateways", gateway, "enrol-tokens")
         return self.wire.send("POST", NewEnrolToken, path, {"hours": hours}, key=key, creates=True)
+
+    def record(
+        self,
+        gateway: str,
+        machine: str,
+        point: str,
+        seconds: int,
+        *,
+        expires_in_s: int | None = None,
+        key: str | None = None,
+    ) -> CommandSent:
+        """Have raw samples of a point sent up, from now on; the capture will have the command's id."""
+        what = {"do": "capture", "machine": machine, "point": point, "seconds": seconds}
+        return self._command(gateway, what, expires_in_s, key)
+
+    def recalibrate(
+        self, gateway: str, machine: str, point: str, *, expires_in_s: int | None = None, key: str | None = None
+    ) -> CommandSent:
+        """Have a point learn its healthy state anew, for example after a repair."""
+        return self._command(gateway, {"do": "recalibrate", "machine": machine, "point": point}, expires_in_s, key)
+
+    def ask_for_report(self, gateway: str, *, expires_in_s: int | None = None, key: str | None = None) -> CommandSent:
+        """Have a gateway publish its state at once."""
+        return self._command(gateway, {"do": "report"}, expires_in_s, key)
+
+    def _command(self, gateway: str, what: dict[str, object], expires_in_s: int | None, key: str | None) -> CommandSent:
+        body = what if expires_in_s is None else {**what, "expires_in_s": expires_in_s}
+        return self.wire.send("POST", CommandSent, at("gateways", gateway, "commands"), body, key=key, creates=True)
 
     def revoke(self, gateway: str, why: str) -> RevokeAnswer:
         """Revoke all certificates and tokens of a gateway, and end its session at the broker."""

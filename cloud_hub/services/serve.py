@@ -31,6 +31,7 @@ from cloud_hub.jobs.runner import JobRunner
 from cloud_hub.live.feed import Feed
 from cloud_hub.services import alarms
 from cloud_hub.services.accounts import administrator_link
+from cloud_hub.services.commands import sender
 from cloud_hub.services.concerns import Concerns
 from cloud_hub.services.gateways import GatewayDesk
 from cloud_hub.services.keeping import Usual
@@ -138,6 +139,7 @@ class Hub:
                 publish,
                 settings.training_jobs,
                 desk(self._database) if desk is not None else None,
+                sender(repository, self._link) if repository is not None else None,
             ),
             door=self._door,
             public_url=settings.public_url,

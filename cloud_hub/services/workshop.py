@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloud_hub.jobs.places import Places
+from cloud_hub.services.commands import Send
 from cloud_hub.services.gateways import GatewayDesk
 from cloud_hub.services.models import Publish
 
@@ -18,7 +19,7 @@ def _nothing() -> None:
 class Workshop:
     """`wake`: tells the runner of jobs to look now. `publish`: None where this hub has no signing keys. `trains`: how
     many jobs run at the same time; 0: jobs wait for another hub. `desk`: None where this hub has no certificate
-    authority.
+    authority. `command`: asks gateways; None where this hub has no signing keys.
     """
 
     places: Places
@@ -26,3 +27,4 @@ class Workshop:
     publish: Publish | None = None
     trains: int = 1
     desk: GatewayDesk | None = None
+    command: Send | None = None

@@ -134,6 +134,12 @@ def _of_the_fleet(site: Site, hub: HubClient) -> None:
     assert fleet.create_enrol_token("gw-9", hours=2).gateway == "gw-9"
     assert fleet.certificates("gw-9") == []
     assert fleet.revoke("gw-9", "stolen").serials == []
+    sent = fleet.record("gw-1", "P-101", "de", 5, expires_in_s=60, key="c1")
+    assert fleet.record("gw-1", "P-101", "de", 5, expires_in_s=60, key="c1") == sent
+    assert fleet.recalibrate("gw-1", "P-101", "de").id != sent.id
+    assert fleet.ask_for_report("gw-2").gateway == "gw-2"
+    with pytest.raises(MissingError, match="reports no point P-101/none"):
+        fleet.record("gw-1", "P-101", "none", 5)
     assert fleet.authority().startswith(b"-----BEGIN CERTIFICATE-----")
     with pytest.raises(ProblemError):
         fleet.enrol(b"{}")
@@ -430,6 +436,9 @@ def test_the_command_line_asks_a_hub_that_is_elsewhere(site: Site) -> None:
     assert "r9: paused" in ask("rollout", "pause", "r9", "--why", "lunch")
     assert "r9: trying" in ask("rollout", "resume", "r9")
     assert "r1: aborting" in ask("rollout", "abort", "r1")
+    assert len(ask("capture", "gw-1", "P-101", "de", "--seconds", "5").strip()) == 16
+    assert "reports no point" in ask("recalibrate", "gw-1", "P-101", "none", status=1)
+    assert len(ask("report", "gw-2").strip()) == 16
     assert "expected none with --hub" in ask("rollout", "pause", "r9", "--by", "me", status=2)
     with site.client() as hub:
         assert {entry.who for entry in hub.people.audit(action="rollout.")} == {"anna", "all"}
