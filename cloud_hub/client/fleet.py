@@ -10,11 +10,16 @@ from cloud_hub.api.answers import CertificateBody, CommandSent, NewEnrolToken, R
 from cloud_hub.client.wire import Pages, Part, at
 from cloud_hub.store import views as v
 from cloud_hub.store.inventory_views import InventoryView
+from cloud_hub.store.overview_views import Overview
 from cloud_hub.store.rollout_views import SiteView
 
 
 class Fleet(Part):
     """What there is on the floor. Lists are iterators; `limit` is the size of a page."""
+
+    def overview(self, *, since: float | None = None) -> Overview:
+        """The fleet at a glance, and what has changed since, by default in the last 24 hours."""
+        return self.wire.get(Overview, "/overview", {"since": since})
 
     def gateways(self, *, online: bool | None = None, limit: int | None = None) -> Pages[v.GatewayView]:
         """Gateways by id."""

@@ -38,6 +38,11 @@ def about(**ids: str) -> Iterator[None]:
         _about.reset(token)
 
 
+def bound(name: str) -> str | None:
+    """The id that is bound here; None: there is none."""
+    return _about.get().get(name)
+
+
 class _Context(logging.Filter):
     """Gives every record the ids that are bound when it is written (in that thread or task)."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloud_hub.accounts.permissions import Principal
-from cloud_hub.errors import DataError, HubError
+from cloud_hub.errors import DataError, HubError, LinkError
 from cloud_hub.identity.authority import fingerprint, load_certificate
 from cloud_hub.identity.folder import IdentityFolder
 from cloud_hub.identity.records import CertificateRecord, TokenRecord
@@ -79,7 +79,7 @@ class GatewayDesk:
     def revoke(self, principal: Principal, gateway: str, why: str, now_s: float) -> Revoked:
         """Revoke all certificates and tokens of a gateway, tell the broker, end the session there.
 
-        Raises: HubError: it is revoked, but the broker could not be told.
+        Raises: LinkError: it is revoked, but the broker could not be told.
         """
         store = SqlIdentities(self._database, principal)
         rows = store.revoke(gateway, now_s, why)
@@ -92,7 +92,7 @@ class GatewayDesk:
                 with Link(self._settings, gateway):  # the session of this name is ended by ours
                     kicked = True
             except HubError as error:
-                raise HubError(f"gateway {gateway} is revoked, but its session could not be ended: {error}") from error
+                raise LinkError(f"gateway {gateway} is revoked, but its session could not be ended: {error}") from error
         _log.info("gateway %s: %d certificates revoked by %s", gateway, len(rows), principal.name)
         return Revoked(gateway, tuple(row.serial for row in rows), done, kicked)
 

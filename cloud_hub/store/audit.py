@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cloud_hub.accounts.permissions import Principal
+from cloud_hub.observing.logs import bound
 from cloud_hub.store import tables as t
 from cloud_hub.store.database import Session
 
@@ -26,6 +27,7 @@ def record(
     Args:   action: noun and verb, "alarm.acknowledge". target: what was changed, "alarm:gw-1.17".
             before, after: the fields that changed, as plain JSON values; None where there was or is nothing. Never a
             password, a token or a key.
+            request_id: by default the request that is under way here, as in the log.
     """
     session.add(
         t.AuditEntry(
@@ -36,6 +38,6 @@ def record(
             target=target[:200],
             before=dict(before) if before is not None else None,
             after=dict(after) if after is not None else None,
-            request_id=request_id,
+            request_id=request_id if request_id is not None else bound("request"),
         )
     )

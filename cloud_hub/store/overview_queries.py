@@ -6,82 +6,25 @@ of history are read from their newest end, through an index, until they are olde
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, select
 from sqlalchemy.orm import Session
 
 from cloud_hub.store import tables as t
+from cloud_hub.store.overview_views import (
+    MAX_TILES,
+    AlarmCount,
+    GatewayChange,
+    GatewayCounts,
+    HealthMap,
+    Installed,
+    Overview,
+    Tile,
+)
 from cloud_hub.store.views import Verdict
 
 _WORST_FIRST: tuple[Verdict, ...] = ("alarm", "warn", "warming_up", "ok")
-MAX_TILES = 300
 MAX_COUNTED = 1000
 INSTALLED = "confirmed"
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A machine on the health map: its worst verdict, its highest score, whether all of its gateways are there."""
-
-    machine: str
-    verdict: Verdict
-    score: float | None
-    points: int
-    online: bool
-
-
-@dataclass(frozen=True, slots=True)
-class HealthMap:
-    """The machines of the fleet. `counts`: how many there are of each verdict. `tiles`: all of them by name, or the
-    `MAX_TILES` worst where there are more.
-    """
-
-    counts: dict[Verdict, int]
-    tiles: tuple[Tile, ...]
-
-    @property
-    def machines(self) -> int:
-        """How many there are."""
-        return sum(self.counts.values())
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayCounts:
-    """Gateways: all, those that are there."""
-
-    total: int
-    online: int
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayChange:
-    """A gateway that is not there any more ("gone"), or that was never there before ("new"). `time_s`: when it was
-    last, or first, heard.
-    """
-
-    gateway: str
-    kind: str
-    time_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """A bundle that gateways have put into service: on how many, and when last."""
-
-    slot: str
-    sha256: str
-    version: str | None
-    gateways: int
-    last_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmCount:
-    """How many alarms were raised; `more`: at least so many."""
-
-    count: int
-    more: bool
 
 
 def health_map(session: Session, limit: int = MAX_TILES) -> HealthMap:
@@ -183,3 +126,15 @@ def _machines() -> Subquery:
 
 def _one_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return case((condition, 1), else_=0)
+
+
+def overview(session: Session, since_s: float) -> Overview:
+    """The fleet at a glance, and what has changed since."""
+    return Overview(
+        health=health_map(session),
+        gateways=gateway_counts(session),
+        since_s=since_s,
+        alarms_raised=alarms_raised(session, since_s),
+        gateway_changes=gateway_changes(session, since_s),
+        bundles_installed=bundles_installed(session, since_s),
+    )

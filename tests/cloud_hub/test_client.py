@@ -115,6 +115,13 @@ def call_all(site: Site, hub: HubClient) -> None:
 def _of_the_fleet(site: Site, hub: HubClient) -> None:
     fleet = hub.fleet
     assert [gateway.id for gateway in fleet.gateways(online=True, limit=1)] == ["gw-1", "gw-2"]
+    seen = fleet.overview(since=1.0)
+    assert (seen.gateways.total, [tile.machine for tile in seen.health.tiles], seen.alarms_raised.count) == (
+        2,
+        ["P-101"],
+        1,
+    )
+    assert {change.gateway for change in seen.gateway_changes} == {"gw-1", "gw-2"}
     assert fleet.gateway("gw-1").gateway.id == "gw-1"
     assert [(one.id, one.machines) for one in fleet.inventory(limit=1)] == [("gw-1", ("P-101",)), ("gw-2", ("P-101",))]
     assert next(iter(fleet.health("gw-1"))).gateway == "gw-1"

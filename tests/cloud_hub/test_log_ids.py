@@ -16,7 +16,9 @@ import pytest
 from cloud_hub.accounts.permissions import Permission
 from cloud_hub.ingest.worker import IngestWorker
 from cloud_hub.observing.logs import set_up
+from cloud_hub.store.accounts_queries import list_audit
 from cloud_hub.store.database import Database
+from cloud_hub.store.paging import Paging
 from cloud_hub.transport import Incoming
 from tests.cloud_hub.mlops_kit import MlopsHub, runner, table, until
 from tests.cloud_hub.people import Town, bearer
@@ -52,6 +54,23 @@ def test_a_request(database: Database, tmp_path: Path, log: io.StringIO) -> None
     assert line["who"] == "bot"
     assert line["text"].startswith("PUT /api/v1/gateways/{gateway}/site: 200 in ")
     assert secret not in log.getvalue()
+
+
+def test_what_is_written_down_names_the_request(tmp_path: Path) -> None:
+    """Also where nobody hands its id on."""
+    with whole_hub(tmp_path) as (app, secret):
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://hub") as client:
+                headers = {"authorization": f"Bearer {secret}"}
+                return await client.post("/api/v1/gateways/gw-9/enrol-tokens", json={}, headers=headers)
+
+        answer = asyncio.run(ask())
+        assert answer.status_code == 201
+        with app.state.context.database.read() as session:
+            (entry,) = list_audit(session, Paging(10), action="enrolment.create").items
+    assert entry.request_id == answer.headers["x-request-id"]
 
 
 def test_what_other_modules_say_during_a_request(tmp_path: Path, log: io.StringIO) -> None:

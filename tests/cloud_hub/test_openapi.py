@@ -118,3 +118,15 @@ def test_what_links_lead_to_keeps_its_word(api: schemathesis.BaseSchema, asked: 
             case.validate_response(response, **CHECKS)
 
     Walk.run(settings=settings(HOW, max_examples=EXAMPLES, stateful_step_count=8))
+
+
+def test_whatever_makes_something_takes_an_idempotency_key(asked: tuple[Any, dict[str, str]]) -> None:
+    without = {
+        path
+        for path, operations in asked[0].openapi()["paths"].items()
+        for method, operation in operations.items()
+        if method == "post"
+        and {"201", "202"} & operation["responses"].keys()
+        and "idempotency-key" not in {one["name"].lower() for one in operation.get("parameters", [])}
+    }
+    assert without == {"/api/v1/uploads"}  # a file is its own key: the same bytes are no second one

@@ -8,16 +8,27 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from cloud_hub.accounts.permissions import Permission
-from cloud_hub.api.context import IdFilter, PagingDep, SessionDep
+from cloud_hub.api.context import ContextDep, IdFilter, PagingDep, SessionDep, TimeFilter
 from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.store import fleet_queries as queries
 from cloud_hub.store import views as v
+from cloud_hub.store.overview_queries import overview
+from cloud_hub.store.overview_views import Overview
 from cloud_hub.store.paging import Page
 
 router = APIRouter(tags=["fleet"], dependencies=[Depends(needs(Permission.FLEET_READ))])
+_DAY_S = 86_400.0
 _LIST = problem_responses(HTTPStatus.BAD_REQUEST)
 _ONE = problem_responses(HTTPStatus.NOT_FOUND)
+
+
+@router.get("/overview", responses=problem_responses())
+def get_overview(session: SessionDep, context: ContextDep, since: TimeFilter = None) -> Overview:
+    """The fleet at a glance: machines by their worst verdict, gateways, and what has changed since, by default in the
+    last 24 hours.
+    """
+    return overview(session, since if since is not None else context.now_s() - _DAY_S)
 
 
 @router.get("/gateways", responses=_LIST)
