@@ -71,6 +71,7 @@ test: $(VENV)/.ready $(TFLITE)/.ready $(FLEET)/.ready $(COLLECTIONS)/.ready ## e
 
 test-fleet: $(VENV)/.ready $(FLEET)/.ready $(COLLECTIONS)/.ready ## hub and three gateways on booted Debian 12, all that happens to them; root
 	@$(need-machines)
+	@$(call need,cc,gcc libc6-dev)
 	$(BIN)/python -m pytest -s -x -m fleet tests/fleet $(ARGS)
 
 test-brokers: $(VENV)/.ready ## one delivery, unchanged, on Mosquitto, amqtt, RabbitMQ and NATS; what each lacks

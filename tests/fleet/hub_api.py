@@ -30,7 +30,8 @@ class HubApi:
     def __init__(self, floor: Floor, host: str = "hub") -> None:
         self._floor, self._host = floor, host
         root = floor.ssh(host, "sudo cat /var/lib/millwright/hub/identity/root.crt")
-        made = floor.ssh(host, "sudo cloud-hub token create --name fleet --scopes all")
+        # A token lives for 90 days unless one says more, and here more days than that pass.
+        made = floor.ssh(host, "sudo cloud-hub token create --name fleet --scopes all --expires 366d")
         words = [word for word in (made or "").split() if word.startswith("mw_")]
         if len(words) != 1 or root is None:
             raise FloorError(f"{host}: expected one token, got {made!r}")

@@ -12,8 +12,7 @@ from pathlib import Path
 
 SUITE = "bookworm"
 # What somebody who unpacks a gateway finds on it: an init, a shell for Ansible over ssh, a way to become root.
-# libfaketime lies there unused until a test moves a clock.
-PACKAGES = ("ca-certificates", "dbus", "iproute2", "libfaketime", "openssh-server", "python3", "sudo", "systemd-sysv")
+PACKAGES = ("ca-certificates", "dbus", "iproute2", "openssh-server", "python3", "sudo", "systemd-sysv")
 USER = "ops"
 _PREPARE = f"""
 set -eu
