@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +34,23 @@ class IncomingQueue(queue.Queue[Incoming]):
     """A queue bounded in messages and in bytes: 20,000 capture chunks would be more than the hub's memory.
 
     `put_some` and `get_some` take its lock once for many messages: message by message, that is a fifth of receiving.
+    `on_taken` is called whenever something was taken out.
     """
 
     def __init__(self) -> None:
         super().__init__(MAX_QUEUED)
         self.bytes = 0
+        self.on_taken: Callable[[], None] = lambda: None
+
+    def fills(self, share: float) -> bool:
+        """Whether this share of it is taken, in messages or in bytes."""
+        return self.qsize() >= share * self.maxsize or self.bytes >= share * MAX_QUEUED_BYTES
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Incoming:  # noqa: FBT002 - as the base
+        """One message; see `queue.Queue`."""
+        item = super().get(block, timeout)
+        self.on_taken()
+        return item
 
     def _put(self, item: Incoming) -> None:
         super()._put(item)
@@ -50,17 +62,17 @@ class IncomingQueue(queue.Queue[Incoming]):
         return item
 
     def put_some(self, items: Iterable[Incoming]) -> int:
-        """Put, without waiting, what there is room for; how many there was none for."""
-        refused = 0
+        """Put, without waiting, up to the first that there is no room for; how many went in."""
+        taken = 0
         with self.mutex:
             for item in items:
                 if self._qsize() >= self.maxsize or self.bytes + len(item.payload) > MAX_QUEUED_BYTES:
-                    refused += 1
-                else:
-                    self._put(item)
-                    self.unfinished_tasks += 1
+                    break
+                self._put(item)
+                taken += 1
+            self.unfinished_tasks += taken
             self.not_empty.notify()
-        return refused
+        return taken
 
     def get_some(self, messages: int, payload_bytes: int, timeout_s: float) -> list[Incoming]:
         """What is there, at most so many messages, no further one once there are so many bytes. Waits for the first
@@ -79,6 +91,7 @@ class IncomingQueue(queue.Queue[Incoming]):
                 found.append(self._get())
                 size += len(found[-1].payload)
             self.not_full.notify_all()
+        self.on_taken()
         return found
 
 
@@ -100,15 +113,15 @@ class ReadAhead:
         self._at += len(data)
         return data
 
-    def take_published(self) -> tuple[list[Incoming], bytes]:
-        """The whole messages of QoS 0 and 1 that come next, and the packets that acknowledge them. None when the next
+    def take_published(self) -> tuple[list[Incoming], list[bytes]]:
+        """The whole messages of QoS 0 and 1 that come next, and the packet that acknowledges each. None when the next
         packet is another one, has not come whole, or is malformed: all that is paho's to read.
         """
         if self._at == len(self._ahead):
             try:
                 self._ahead, self._at = self._sock.recv(_READ_AHEAD_BYTES), 0
             except OSError:  # paho reads next, and gets the same
-                return [], b""
+                return [], []
         found, acknowledgements, self._at = split_published(self._ahead, self._at)
         return found, acknowledgements
 
@@ -121,9 +134,9 @@ class ReadAhead:
         return getattr(self._sock, name)
 
 
-def split_published(data: bytes, at: int = 0) -> tuple[list[Incoming], bytes, int]:
+def split_published(data: bytes, at: int = 0) -> tuple[list[Incoming], list[bytes], int]:
     """The PUBLISH packets of QoS 0 and 1 that stand whole and well-formed in `data` from `at` on, up to the first one
-    that is no such packet; their PUBACKs; where that one begins. MQTT 3.1.1, sections 2.2 and 3.3.
+    that is no such packet; the PUBACK of each, empty at QoS 0; where that one begins. MQTT 3.1.1, sections 2.2 and 3.3.
     """
     found: list[Incoming] = []
     acknowledgements: list[bytes] = []
@@ -145,7 +158,6 @@ def split_published(data: bytes, at: int = 0) -> tuple[list[Incoming], bytes, in
         except UnicodeDecodeError:
             break
         found.append(Incoming(topic, data[body:stop], bool(data[at] & 0x01)))
-        if body != topic_end:
-            acknowledgements.append(_PUBACK + data[topic_end:body])
+        acknowledgements.append(_PUBACK + data[topic_end:body] if body != topic_end else b"")
         at = stop
-    return found, b"".join(acknowledgements), at
+    return found, acknowledgements, at

@@ -6,6 +6,7 @@ that anybody else does. Incoming messages go into a bounded queue; the paho thre
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import ssl
@@ -28,6 +29,8 @@ __all__ = ["Incoming", "IncomingQueue", "Link"]
 
 _log = logging.getLogger(__name__)
 _WAIT_S = 30.0
+_ROOM_S, _POLL_S = 5.0, 0.005
+_HIGH, _LOW = 0.5, 0.25  # shares of the queue at which acknowledging pauses and goes on
 
 
 class Link:
@@ -70,6 +73,10 @@ class Link:
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         self._client.on_published = self._on_published
+        self.incoming.on_taken = self._acknowledge
+        self._unacknowledged = bytearray()
+        self._missed = False
+        self._acknowledging = threading.Lock()
         self._client.on_subscribe = self._on_subscribe
         self._client.on_socket_open = _no_delay
         self._host, self._port = settings.broker_host, settings.broker_port
@@ -165,23 +172,58 @@ class Link:
             self._subscribed.set()
 
     def _on_disconnect(self, *_: object) -> None:
+        with self._acknowledging:
+            self._unacknowledged.clear()  # the broker sends those messages again; they are known by then
         self._subscribed.clear()
         self._connected.clear()
 
-    def _on_message(self, client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+    def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
         """What paho has read by itself: a message that came in parts."""
         try:
             topic = message.topic
         except UnicodeDecodeError:  # raised in here it would end paho's thread; no broker should have taken it
             topic = "\N{REPLACEMENT CHARACTER}"
-        if self._on_published([Incoming(topic, bytes(message.payload), message.retain)]):
-            client.ack(message.mid, message.qos)
+        acknowledgement = b"\x40\x02" + message.mid.to_bytes(2, "big") if message.qos else b""
+        self._on_published([Incoming(topic, bytes(message.payload), message.retain)], [acknowledgement])
 
-    def _on_published(self, messages: list[Incoming]) -> bool:
+    def _on_published(self, messages: list[Incoming], acknowledgements: list[bytes]) -> None:
+        """Taken as far as there is room, for which it waits a little: some brokers send a kept session's whole backlog
+        at once. Acknowledging pauses while the queue is rather full, so that a broker with a window sends no more. What
+        found no room is not acknowledged, and comes again: see `_acknowledge`.
+        """
         if self._holding:
-            return False
-        self.dropped += self.incoming.put_some(messages)
-        return True
+            return
+        taken = self.incoming.put_some(messages)
+        until = time.monotonic() + _ROOM_S
+        while taken < len(messages) and not self._holding and time.monotonic() < until:
+            time.sleep(_POLL_S)
+            taken += self.incoming.put_some(messages[taken:])
+        with self._acknowledging:
+            self._missed = self._missed or taken < len(messages)
+            self.dropped += len(messages) - taken
+            self._unacknowledged += b"".join(acknowledgements[:taken])
+            if not self.incoming.fills(_HIGH):
+                self._send_acknowledgements()
+
+    def _acknowledge(self) -> None:
+        """Called by whoever has taken messages from the queue. Once there is room again for what found none, connect
+        anew: that is when a broker sends again what it has no acknowledgement for.
+        """
+        if not (self._unacknowledged or self._missed) or self.incoming.fills(_LOW):
+            return
+        with self._acknowledging:
+            self._send_acknowledgements()
+            missed, self._missed = self._missed, False
+        sock = self._client.socket()
+        if missed and sock is not None:
+            _log.warning("broker %s: connecting anew for messages that found no room", self._where)
+            with contextlib.suppress(OSError):  # it is gone already
+                sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]  # paho's type knows less than a socket
+
+    def _send_acknowledgements(self) -> None:
+        packets, self._unacknowledged = bytes(self._unacknowledged), bytearray()
+        if packets:
+            self._client.send_packets(packets)
 
 
 class _Client(mqtt.Client):
@@ -194,8 +236,8 @@ class _Client(mqtt.Client):
     """
 
     root_crl: Path | None = None
-    on_published: Callable[[list[Incoming]], bool]
-    """Called with messages; whether they are to be acknowledged."""
+    on_published: Callable[[list[Incoming], list[bytes]], None]
+    """Called with messages, and the packet that acknowledges each: `send_packets` of those that are taken."""
 
     def _create_socket(self) -> Any:  # noqa: ANN401 - paho's type is private
         sock: Any = super()._create_socket()
@@ -213,10 +255,13 @@ class _Client(mqtt.Client):
             messages, acknowledgements = sock.take_published()
             if messages:
                 self._last_bytes_received = time.monotonic()
-                if self.on_published(messages) and acknowledgements:
-                    self._packet_queue(acknowledgements[0], acknowledgements, 0, 1)
+                self.on_published(messages, acknowledgements)
                 return MQTTErrorCode.MQTT_ERR_SUCCESS
         return super().loop_read(max_packets)
+
+    def send_packets(self, packets: bytes) -> None:
+        """Send whole packets of one kind, from any thread."""
+        self._packet_queue(packets[0], packets, 0, 1)
 
 
 def _check_issuer(certificate: Mapping[str, Any], root_crl: Path) -> None:

@@ -104,9 +104,10 @@ class IngestWorker:
         self._writer = Writer(database, now_s)
         self._captures_due: dict[str, float] = {}  # id -> monotonic time from when to try
         self._stop = threading.Event()
-        # One batch waits before each step; None says that no more will come.
+        # One batch waits to be stored; None says that no more will come. Receipts may pile up for as long as the broker
+        # takes to answer: if storing waited for that, reading could wait for storing, and the answer for reading.
         self._parsed: queue.Queue[list[Received] | None] = queue.Queue(1)
-        self._committed: queue.Queue[_Messages | None] = queue.Queue(1)
+        self._committed: queue.Queue[_Messages | None] = queue.Queue()
         steps = {"ingest": self._take_in, "ingest-store": self._store_all, "ingest-receipts": self._receipt_all}
         self._threads = [
             threading.Thread(target=self._run, args=(step,), name=name, daemon=True) for name, step in steps.items()
