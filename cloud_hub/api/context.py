@@ -98,6 +98,8 @@ def _paging(
 
 
 PagingDep = Annotated[Paging, Depends(_paging)]
+MAX_INTEGER = 2**53 - 1
+"""What every reader of JSON holds exactly (RFC 8259, 6); no id or revision comes near."""
 _ID = rf"^{ID_PATTERN}$"  # of pydantic's regular expressions, where $ is the very end
 IdFilter = Annotated[str | None, Query(pattern=_ID)]
 TimeFilter = Annotated[float | None, Query(ge=0, le=1e11, allow_inf_nan=False, description="UTC seconds since 1970.")]

@@ -4,7 +4,9 @@ does not, one after the other as links lead, and every answer is held against it
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,10 +109,19 @@ def _texts(error: BaseException) -> str:
     return str(error)
 
 
-def test_what_links_lead_to_keeps_its_word(api: schemathesis.BaseSchema, asked: tuple[Any, dict[str, str]]) -> None:
-    """Stateful: what one operation makes or lists, others are called with."""
+def test_what_links_lead_to_keeps_its_word(
+    api: schemathesis.BaseSchema, asked: tuple[Any, dict[str, str]], tmp_path: Path
+) -> None:
+    """Stateful: what one operation makes or lists, others are called with. Each walk finds the plant as it was: else
+    the same walk would not go the same way again.
+    """
+    live, before = tmp_path / "hub.sqlite3", tmp_path / "before.sqlite3"
+    _copy(live, before)
 
     class Walk(api.as_state_machine()):  # type: ignore[misc]  # made by schemathesis
+        def setup(self) -> None:
+            _copy(before, live)
+
         def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
             return {"headers": asked[1]}
 
@@ -118,6 +129,12 @@ def test_what_links_lead_to_keeps_its_word(api: schemathesis.BaseSchema, asked: 
             case.validate_response(response, **CHECKS)
 
     Walk.run(settings=settings(HOW, max_examples=EXAMPLES, stateful_step_count=8))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Page by page, also while others have it open."""
+    with contextlib.closing(sqlite3.connect(source)) as one, contextlib.closing(sqlite3.connect(target)) as other:
+        one.backup(other)
 
 
 def test_whatever_makes_something_takes_an_idempotency_key(asked: tuple[Any, dict[str, str]]) -> None:

@@ -15,7 +15,7 @@ from cloud_hub.accounts.permissions import Permission, Principal
 from cloud_hub.alarms import actions as a
 from cloud_hub.api.answers import SilencedView
 from cloud_hub.api.conditions import IfMatch, json_only, tag
-from cloud_hub.api.context import ContextDep, IdFilter, PagingDep, SessionDep, TimeFilter
+from cloud_hub.api.context import MAX_INTEGER, ContextDep, IdFilter, PagingDep, SessionDep, TimeFilter
 from cloud_hub.api.guard import RequestIdDep, needs
 from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
@@ -141,7 +141,7 @@ class TargetBody(_Body):
     """An alarm, and the revision of it that the caller has seen."""
 
     alarm: Annotated[str, Field(min_length=1, max_length=129)]
-    revision: Annotated[int, Field(ge=0, lt=2**62)] | None = None
+    revision: Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None = None
 
 
 class BulkBody(_Body):

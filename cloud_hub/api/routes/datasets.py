@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.conditions import IfMatch, json_only, tag
-from cloud_hub.api.context import ContextDep, PagingDep, SessionDep, WorkshopDep
+from cloud_hub.api.context import MAX_INTEGER, ContextDep, PagingDep, SessionDep, WorkshopDep
 from cloud_hub.api.guard import RequestIdDep, needs
 from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
@@ -42,7 +42,7 @@ _CHANGE = problem_responses(
     *_WHO,
 )
 _ID = rf"^{ID_PATTERN}$"
-Version = Annotated[int, Path(ge=1, lt=2**62)]
+Version = Annotated[int, Path(ge=1, le=MAX_INTEGER)]
 
 
 class ItemBody(BaseModel):

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from cloud_hub.accounts.permissions import Permission
-from cloud_hub.api.context import ContextDep, IdFilter, PagingDep, SessionDep, TimeFilter
+from cloud_hub.api.context import MAX_INTEGER, ContextDep, IdFilter, PagingDep, SessionDep, TimeFilter
 from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.store import fleet_queries as queries
@@ -101,7 +101,7 @@ def list_acks(
     session: SessionDep,
     paging: PagingDep,
     gateway: IdFilter = None,
-    seq: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+    seq: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
     phase: v.Phase | None = None,
 ) -> Page[v.AckView]:
     """Every step that gateways took towards their wants, those received last first."""

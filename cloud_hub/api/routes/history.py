@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse
 
 from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.answers import EvidenceBody
-from cloud_hub.api.context import ContextDep, IdFilter, PagingDep, SessionDep, TimeFilter
+from cloud_hub.api.context import MAX_INTEGER, ContextDep, IdFilter, PagingDep, SessionDep, TimeFilter
 from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.errors import NotFoundError
@@ -38,7 +38,9 @@ _NPZ = "application/vnd.numpy.npz"
 def get_evidence(
     session: SessionDep,
     alarm: str,
-    event: Annotated[int | None, Query(ge=1, lt=2**63, description="An event's id; else the highest score's.")] = None,
+    event: Annotated[
+        int | None, Query(ge=1, le=MAX_INTEGER, description="An event's id; else the highest score's.")
+    ] = None,
     format: Annotated[Literal["json", "npz"], Query()] = "json",  # noqa: A002 - the name that callers see
 ) -> Response:
     """The raw window behind an alarm, as JSON or as a NumPy file with keys data, rate_hz, axes, units and more."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cloud_hub.accounts.permissions import Permission, Principal
 from cloud_hub.api.answers import TestSent
-from cloud_hub.api.context import ContextDep, PagingDep, SessionDep
+from cloud_hub.api.context import MAX_INTEGER, ContextDep, PagingDep, SessionDep
 from cloud_hub.api.guard import RequestIdDep, needs
 from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
@@ -145,7 +145,7 @@ def send_again(
     caller: Caller,
     request_id: RequestIdDep,
     hook: HookId,
-    delivery: Annotated[int, Path(ge=1, lt=2**63)],
+    delivery: Annotated[int, Path(ge=1, le=MAX_INTEGER)],
 ) -> DeliveryView:
     """Try a delivery again from the start."""
     return service.send_again(context.database, caller, hook, delivery, context.now_s(), request_id)

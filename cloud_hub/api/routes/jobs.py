@@ -19,7 +19,7 @@ from sse_starlette import EventSourceResponse
 
 from cloud_hub.accounts.permissions import Permission, Principal
 from cloud_hub.api.conditions import IfMatch, json_only, tag
-from cloud_hub.api.context import ContextDep, HubContext, IdFilter, PagingDep, SessionDep, WorkshopDep
+from cloud_hub.api.context import MAX_INTEGER, ContextDep, HubContext, IdFilter, PagingDep, SessionDep, WorkshopDep
 from cloud_hub.api.events import stream_of
 from cloud_hub.api.guard import RequestIdDep, needs
 from cloud_hub.api.idempotency import OnceDep
@@ -59,7 +59,7 @@ class OrderBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     data_set: Annotated[str, Field(pattern=_ID)]
-    data_set_version: Annotated[int, Field(ge=1, lt=2**62, description="Default: the newest.")] | None = None
+    data_set_version: Annotated[int, Field(ge=1, le=MAX_INTEGER, description="Default: the newest.")] | None = None
     family: Annotated[str, Field(pattern=_ID)] | None = None
     slot: Annotated[str, Field(pattern=_ID)] | None = None
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None

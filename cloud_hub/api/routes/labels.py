@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cloud_hub.accounts.permissions import Permission, Principal
 from cloud_hub.api.conditions import IfMatch, json_only, tag
-from cloud_hub.api.context import ContextDep, IdFilter, PagingDep, SessionDep
+from cloud_hub.api.context import MAX_INTEGER, ContextDep, IdFilter, PagingDep, SessionDep
 from cloud_hub.api.guard import RequestIdDep, needs
 from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
@@ -27,7 +27,7 @@ from models.contract.ids import ID_PATTERN
 router = APIRouter(tags=["data"])
 _READ = [Depends(needs(Permission.DATA_READ))]
 Writer = Annotated[Principal, Depends(needs(Permission.DATA_WRITE))]
-LabelId = Annotated[int, Path(ge=1, lt=2**63)]
+LabelId = Annotated[int, Path(ge=1, le=MAX_INTEGER)]
 _ID = rf"^{ID_PATTERN}$"
 _CHANGES = [Depends(json_only)]
 _WHO = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from cloud_hub.accounts.permissions import Permission
 from cloud_hub.alarms.spectra import spectra, window_of
 from cloud_hub.api.answers import CurveBody, SpectrumBody, TrendBody, WaveformBody
-from cloud_hub.api.context import SessionDep, TimeFilter
+from cloud_hub.api.context import MAX_INTEGER, SessionDep, TimeFilter
 from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.charts.thin import m4
@@ -24,7 +24,7 @@ _ONE = problem_responses(HTTPStatus.NOT_FOUND, *_DENIED)
 _RAW = [Depends(needs(Permission.DATA_READ))]
 _EVER_S = 1e11
 Axis = Annotated[str | None, Query(max_length=200, description="By default the one where the fault stands out most.")]
-Event = Annotated[int | None, Query(ge=1, lt=2**63, description="An event's id; else the highest score's.")]
+Event = Annotated[int | None, Query(ge=1, le=MAX_INTEGER, description="An event's id; else the highest score's.")]
 
 
 @router.get("/machines/{machine}/points/{point}/trend", responses=_ONE)
