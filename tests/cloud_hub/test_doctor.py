@@ -30,6 +30,7 @@ from cloud_hub.store.identities import SqlIdentities
 from cloud_hub.trust.keys import create_repository
 from tests.simulators.brokers import running_broker
 from tests.simulators.plant import free_ports
+from tests.simulators.postgres import Postgres
 
 DAY_S = 86_400.0
 
@@ -95,6 +96,12 @@ def test_a_database_at_another_revision(settings: Settings) -> None:
     (found,) = services.look_at_database(settings)
     assert found.grade == "problem"
     assert "revision 0003, this release has" in found.text
+
+
+def test_a_server_that_does_not_wait_for_its_disk(settings: Settings, postgres: Postgres) -> None:
+    with postgres.database() as url:  # as the tests have it, and as no plant must
+        found = bad(services.look_at_database(settings.model_copy(update={"database_url": url})))
+    assert [(f.grade, f.text) for f in found if f.about == "database"] == [("problem", "fsync is off")]
 
 
 def test_a_database_without_an_administrator_and_with_one(settings: Settings) -> None:
