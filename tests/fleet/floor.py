@@ -202,10 +202,14 @@ def floor_for_test(names: Sequence[str]) -> Iterator[Floor]:
         [sys.executable, "-m", "tests.fleet", "guard", str(folder)],
         stdin=subprocess.PIPE, start_new_session=True, cwd=ROOT,
     )  # fmt: skip
+    floor = None
     try:
-        yield Floor.create(folder, names)
+        floor = Floor.create(folder, names)
+        yield floor
     finally:
         guard.communicate()  # its input ends
+        for machine in floor.machines.values() if floor is not None else []:
+            machine.reap()
     if guard.returncode != 0:
         raise FloorError(f"{folder}: the guard ended with {guard.returncode}")
 

@@ -51,6 +51,7 @@ class Machine:
         self.name, self.address, self.folder, self._image, self._network = name, address, folder, image, network
         self._pids = folder / "pids"
         self.console = folder / "console.log"
+        self._ours: subprocess.Popen[bytes] | None = None  # when this process started it
 
     # -------------------------------------------------------------------------------------------- its life
 
@@ -96,10 +97,10 @@ class Machine:
             command = [*command, " ".join(map(str, self._cgroups())), *nspawn]
         with self.console.open("ab") as log:
             # A session of its own: Ctrl-C is for the one who drives, who then puts an end to us.
-            started = subprocess.Popen(
+            self._ours = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-        self._write([Process.of(started.pid)])
+        self._write([Process.of(self._ours.pid)])
 
     def wait(self) -> None:
         """Until everything that shall run after booting does.
@@ -131,6 +132,7 @@ class Machine:
                 wait_until("", lambda p=process: not p.is_alive, _END_S, every_s=0.02)  # type: ignore[misc]
             finally:
                 process.kill()
+        self.reap()
         self._pids.unlink(missing_ok=True)
         for group in self._cgroups():
             for inner in sorted(group.rglob("*/"), reverse=True) if group.is_dir() else []:
@@ -138,6 +140,12 @@ class Machine:
                     inner.rmdir()
             if group.is_dir():
                 group.rmdir()
+
+    def reap(self) -> None:
+        """Take note that it has ended, whoever ended it; nothing when another process started it."""
+        if self._ours is not None:
+            self._ours.wait(_END_S)
+            self._ours = None
 
     def erase(self) -> None:
         """What it was is gone, its disk too."""
