@@ -14,12 +14,12 @@ from cloud_hub.api.pages import models as model_pages
 from cloud_hub.api.pages import rollouts as rollout_pages
 from cloud_hub.api.pages import training as training_pages
 from cloud_hub.api.receiving import FORM_BYTES
-from cloud_hub.api.routes import commands, datasets, gateways, jobs, labels, models, uploads
+from cloud_hub.api.routes import commands, datasets, gateways, jobs, labels, models, uploads, wants
 
 
 def include(app: FastAPI, prefix: str) -> None:
     """Add the routes of the API below `prefix`, and the pages."""
-    for routes in (commands, datasets, gateways, jobs, labels, models, uploads):
+    for routes in (commands, datasets, gateways, jobs, labels, models, uploads, wants):
         app.include_router(routes.router, prefix=prefix)
     # Trainings before models: /models/training is not a digest.
     for page in (training_pages, model_pages, data_pages, dataset_pages, rollout_pages, gateway_pages):

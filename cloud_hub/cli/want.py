@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cloud_hub.cli._common import DEFAULT_HOME, HomeOption, JsonOption
 from cloud_hub.cli._parts import moment_of, open_hub, open_registry, seconds_of, write_result
+from cloud_hub.cli._remote import CaFileOption, HubOption, TokenFileOption, connect
+
+if TYPE_CHECKING:
+    from cloud_hub.services.wants import Wanted
+
+_Told = tuple[str, int, float, dict[str, tuple[str, str]]]
+"""Gateway, number, until when, and of each slot the version and the digest."""
 
 
 def register(app: typer.Typer) -> None:
@@ -32,35 +42,81 @@ def want(
     resign: Annotated[bool, typer.Option("--resign", help="Issue anew what is wanted: after a new director.")] = False,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = None,
+    hub: HubOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> None:
     """Want a bundle on gateways; their other slots stay as they are."""
-    from cloud_hub.delivery.collect import ChunkCollector
-    from cloud_hub.delivery.want import When, build_want, send_want
-    from cloud_hub.errors import GateError, NotFoundError
+    from cloud_hub.services.wants import Wanted
 
     if not bundle and not remove and not resign:
         raise typer.BadParameter("expected --bundle, --remove or --resign", param_hint="--bundle")
-    now_s = time.time()
-    start = moment_of(not_before, "--not-before") if not_before else 0
-    when = When(int(max(now_s, start)) + seconds_of(expires, "--expires"), start, seconds_of(jitter, "--jitter"))
+    wanted = Wanted(
+        bundles=tuple(bundle or ()),
+        slot=slot,
+        remove=tuple(remove or ()),
+        not_before_s=moment_of(not_before, "--not-before") if not_before else 0,
+        jitter_s=seconds_of(jitter, "--jitter"),
+        expires_in_s=seconds_of(expires, "--expires"),
+    )
+    result: dict[str, object] = {}
     issued: list[object] = []
+    source = (
+        _here(home, gateways, wanted, result) if hub is None else _there(hub, token_file, ca_file, gateways, wanted)
+    )
+    with source as wants:
+        for gateway, seq, expires_s, slots in wants:
+            digests = {name: sha256 for name, (_, sha256) in slots.items()}
+            issued.append({"gateway": gateway, "seq": seq, "expires_s": int(expires_s), "slots": digests})
+            listed = ", ".join(f"{name}/{version}" for name, (version, _) in slots.items()) or "nothing"
+            typer.echo(f"{gateway}: want {seq}: {listed}")
+    write_result(json, {"wants": issued, **result})
+
+
+@contextmanager
+def _here(
+    home: Path, gateways: list[str], wanted: Wanted, result: dict[str, object]
+) -> Iterator[Iterator[_Told]]:  # fmt: skip
+    """Issued by this command, with the keys in its folder."""
+    from cloud_hub.services.wants import issue_wants
+
     with open_hub(home) as hub, open_registry(hub.settings) as registry:
-        records = [registry.find_bundle(reference) for reference in bundle or []]
-        for record in records:
-            if slot is not None and record.slot != slot:
-                raise GateError(f"bundle {record.target}: it is for the slot {record.slot}, not {slot}")
-        collector = ChunkCollector(hub.settings.bundles_dir, registry.list_bundles, registry.wanted_digests)
-        for record in records:
-            collector.ensure(hub.link, record)
-        changes = dict.fromkeys(remove or [], None) | {record.slot: record for record in records}
-        for gateway in gateways:
-            if not changes and registry.current_want(gateway) is None:
-                raise NotFoundError(f"want for {gateway}: none was issued that could be signed anew")
-            body = build_want(gateway, changes, registry, now_s, when)
-            send_want(body, hub.repository, registry, hub.link)
-            slots = {wanted.slot: wanted.sha256 for wanted in body.bundles}
-            issued.append({"gateway": gateway, "seq": body.seq, "expires_s": body.expires_s, "slots": slots})
-            listed = ", ".join(f"{wanted.slot}/{wanted.version}" for wanted in body.bundles) or "nothing"
-            typer.echo(f"{gateway}: want {body.seq}: {listed}")
-        sent = hub.link.bytes_sent
-    write_result(json, {"wants": issued, "bytes_sent": sent})
+        bodies = issue_wants(
+            gateways,
+            wanted,
+            registry=registry,
+            repository=hub.repository,
+            link=hub.link,
+            bundles_dir=hub.settings.bundles_dir,
+            now_s=time.time(),
+        )
+        yield (
+            (body.gateway, body.seq, body.expires_s, {one.slot: (one.version, one.sha256) for one in body.bundles})
+            for body in bodies
+        )
+        result["bytes_sent"] = hub.link.bytes_sent
+
+
+@contextmanager
+def _there(
+    hub: str, token_file: Path | None, ca_file: Path | None, gateways: list[str], wanted: Wanted
+) -> Iterator[Iterator[_Told]]:
+    """Issued by a hub that is elsewhere, one request for each gateway."""
+    with connect(hub, token_file, ca_file) as client:
+        views = (
+            client.fleet.want(
+                gateway,
+                bundles=wanted.bundles,
+                slot=wanted.slot,
+                remove=wanted.remove,
+                resign=not wanted.bundles and not wanted.remove,
+                not_before_s=wanted.not_before_s,
+                jitter_s=wanted.jitter_s,
+                expires_in_s=wanted.expires_in_s,
+            )
+            for gateway in gateways
+        )
+        yield (
+            (view.gateway, view.seq, view.expires_s, {one.slot: (one.version, one.sha256) for one in view.bundles})
+            for view in views
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cloud_hub.api.answers import CertificateBody, CommandSent, NewEnrolToken, RevokeAnswer
@@ -65,6 +65,30 @@ class Fleet(Part):
     ) -> Pages[v.WantView]:
         """Wants, newest first, with how far each gateway has come."""
         return self.wire.pages(v.WantView, "/wants", {"gateway": gateway, "current": current, "limit": limit})
+
+    def want(
+        self,
+        gateway: str,
+        *,
+        bundles: Sequence[str] = (),
+        slot: str | None = None,
+        remove: Sequence[str] = (),
+        resign: bool = False,
+        not_before_s: int = 0,
+        jitter_s: int = 0,
+        expires_in_s: int | None = None,
+        key: str | None = None,
+    ) -> v.WantView:
+        """Say what a gateway shall run: bundles by digest, the beginning of one, or slot/version; `remove`: slots that
+        shall stop. Its other slots stay as they are.
+        """
+        body: dict[str, object] = {
+            "bundles": list(bundles), "slot": slot, "remove": list(remove), "resign": resign,
+            "not_before_s": not_before_s, "jitter_s": jitter_s,
+        }  # fmt: skip
+        if expires_in_s is not None:
+            body["expires_in_s"] = expires_in_s
+        return self.wire.send("POST", v.WantView, at("gateways", gateway, "wants"), body, key=key, creates=True)
 
     def acks(
         self,

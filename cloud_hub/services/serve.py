@@ -39,6 +39,7 @@ from cloud_hub.services.models import Publisher
 from cloud_hub.services.retention import Retention
 from cloud_hub.services.sign_in import Door
 from cloud_hub.services.single_sign_on import Provider
+from cloud_hub.services.wants import issuer
 from cloud_hub.services.workshop import Workshop
 from cloud_hub.settings import Settings
 from cloud_hub.store.database import Database, open_database
@@ -140,6 +141,7 @@ class Hub:
                 settings.training_jobs,
                 desk(self._database) if desk is not None else None,
                 sender(repository, self._link) if repository is not None else None,
+                issuer(settings, self._database, repository, self._link) if repository is not None else None,
             ),
             door=self._door,
             public_url=settings.public_url,

@@ -9,6 +9,7 @@ from cloud_hub.jobs.places import Places
 from cloud_hub.services.commands import Send
 from cloud_hub.services.gateways import GatewayDesk
 from cloud_hub.services.models import Publish
+from cloud_hub.services.wants import Issue
 
 
 def _nothing() -> None:
@@ -19,7 +20,7 @@ def _nothing() -> None:
 class Workshop:
     """`wake`: tells the runner of jobs to look now. `publish`: None where this hub has no signing keys. `trains`: how
     many jobs run at the same time; 0: jobs wait for another hub. `desk`: None where this hub has no certificate
-    authority. `command`: asks gateways; None where this hub has no signing keys.
+    authority. `command` asks gateways and `want` says what they shall run; None where this hub has no signing keys.
     """
 
     places: Places
@@ -28,3 +29,4 @@ class Workshop:
     trains: int = 1
     desk: GatewayDesk | None = None
     command: Send | None = None
+    want: Issue | None = None

@@ -129,6 +129,11 @@ def _of_the_fleet(site: Site, hub: HubClient) -> None:
     assert {bundle.sha256 for bundle in fleet.bundles(slot=SLOT)} >= {NEW, OTHER}
     assert fleet.bundle(f"{SLOT}/2").bundle.sha256 == fleet.bundle(NEW[:8]).bundle.sha256 == NEW
     assert list(fleet.wants(gateway="gw-1", current=True)) == []
+    wanted = fleet.want("gw-7", bundles=[f"{SLOT}/2"], slot=SLOT, expires_in_s=3600, key="w1")
+    assert fleet.want("gw-7", bundles=[f"{SLOT}/2"], slot=SLOT, expires_in_s=3600, key="w1") == wanted
+    assert list(fleet.wants(gateway="gw-7", current=True)) == [wanted]
+    assert fleet.want("gw-7", resign=True).seq > wanted.seq
+    assert fleet.want("gw-7", remove=[SLOT]).bundles == ()
     assert [ack.phase for ack in fleet.acks(gateway="gw-1")] == ["fetched"]
     assert [capture.id for capture in fleet.captures(machine="P-101")] == ["cap-1"]
     assert fleet.capture("cap-1").status == "stored"
@@ -446,6 +451,11 @@ def test_the_command_line_asks_a_hub_that_is_elsewhere(site: Site) -> None:
     assert len(ask("capture", "gw-1", "P-101", "de", "--seconds", "5").strip()) == 16
     assert "reports no point" in ask("recalibrate", "gw-1", "P-101", "none", status=1)
     assert len(ask("report", "gw-2").strip()) == 16
+    assert [line.split(": want ")[0] for line in ask("want", "gw-7", "gw-8", "--bundle", f"{SLOT}/2").splitlines()] == [
+        "gw-7", "gw-8",
+    ]  # fmt: skip
+    assert ask("want", "gw-7", "--resign").strip().endswith(f": {SLOT}/2")
+    assert "none was published" in ask("want", "gw-7", "--bundle", f"{SLOT}/9", status=1)
     assert "expected none with --hub" in ask("rollout", "pause", "r9", "--by", "me", status=2)
     with site.client() as hub:
         assert {entry.who for entry in hub.people.audit(action="rollout.")} == {"anna", "all"}

@@ -38,6 +38,7 @@ _RULES = {
 # Operations whose bodies must fit together in a way that the schema does not say: operation -> what their text says.
 _TOGETHER = {
     "POST /api/v1/labels": "expected either capture, or machine, point, from_s and to_s",
+    "POST /api/v1/gateways/{gateway}/wants": "expected bundles, remove or resign",
 }
 HOW = settings(
     max_examples=EXAMPLES,

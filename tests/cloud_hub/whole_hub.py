@@ -28,6 +28,7 @@ from cloud_hub.store.writer import Received, Writer
 from tests.cloud_hub.mlops_kit import NOW_S, MlopsHub, table
 from tests.cloud_hub.people import quick_door
 from tests.cloud_hub.rollout_kit import add_bundles
+from tests.cloud_hub.want_kit import plain_issuer
 from tests.simulators.fleet import NEW, SLOT
 from tests.simulators.hub import ack, event, state, trends
 
@@ -54,7 +55,10 @@ def whole_hub(folder: Path) -> Iterator[tuple[FastAPI, str]]:
         context = replace(
             hub.app.state.context,
             workshop=Workshop(
-                hub.places, desk=GatewayDesk(hub.settings, identity, database), command=lambda _body: None
+                hub.places,
+                desk=GatewayDesk(hub.settings, identity, database),
+                command=lambda _body: None,
+                want=plain_issuer(database, folder),
             ),
             enrol=service.enrol,
             authority=service.root_pem,
