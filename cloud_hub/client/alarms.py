@@ -10,8 +10,7 @@ from cloud_hub.api.answers import EvidenceBody, SpectrumBody, WaveformBody
 from cloud_hub.client.wire import Pages, Part, at
 from cloud_hub.store import views as v
 from cloud_hub.store.alarm_views import AlarmMetrics, BulkOutcome
-
-Sort = Literal["raised", "changed", "peak"]
+from cloud_hub.store.sorts import AlarmSort
 
 
 class Alarms(Part):
@@ -31,7 +30,7 @@ class Alarms(Part):
         since: float | None = None,
         until: float | None = None,
         text: str | None = None,
-        sort: Sort | None = None,
+        sort: AlarmSort | None = None,
         limit: int | None = None,
     ) -> Pages[v.AlarmView]:
         """Alarms, those raised last first; `state`: any of these."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from cloud_hub.client.wire import Pages, Part, at
 from cloud_hub.data.stretches import Verdict
 from cloud_hub.store.data_views import DatasetView, LabelView, LineageView, UploadView, VersionDetail, VersionView
+from cloud_hub.store.sorts import DatasetSort
 
 FileKind = Literal["csv", "parquet", "wav", "npz"]
 _BLOCK = 2**18
@@ -96,9 +97,9 @@ class Data(Part):
 
     # ------------------------------------------------------------------------------------------------ data sets
 
-    def sets(self, *, limit: int | None = None) -> Pages[DatasetView]:
+    def sets(self, *, sort: DatasetSort | None = None, limit: int | None = None) -> Pages[DatasetView]:
         """Data sets, those changed last first."""
-        return self.wire.pages(DatasetView, "/data-sets", {"limit": limit})
+        return self.wire.pages(DatasetView, "/data-sets", {"sort": sort, "limit": limit})
 
     def set(self, name: str) -> DatasetView:
         """One data set; its `version` is what `add_version` wants as `revision`."""

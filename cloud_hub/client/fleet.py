@@ -12,6 +12,7 @@ from cloud_hub.store import views as v
 from cloud_hub.store.inventory_views import InventoryView
 from cloud_hub.store.overview_views import Overview
 from cloud_hub.store.rollout_views import SiteView
+from cloud_hub.store.sorts import BundleSort, GatewaySort
 
 
 class Fleet(Part):
@@ -21,9 +22,11 @@ class Fleet(Part):
         """The fleet at a glance, and what has changed since, by default in the last 24 hours."""
         return self.wire.get(Overview, "/overview", {"since": since})
 
-    def gateways(self, *, online: bool | None = None, limit: int | None = None) -> Pages[v.GatewayView]:
+    def gateways(
+        self, *, online: bool | None = None, sort: GatewaySort | None = None, limit: int | None = None
+    ) -> Pages[v.GatewayView]:
         """Gateways by id."""
-        return self.wire.pages(v.GatewayView, "/gateways", {"online": online, "limit": limit})
+        return self.wire.pages(v.GatewayView, "/gateways", {"online": online, "sort": sort, "limit": limit})
 
     def gateway(self, gateway: str) -> v.GatewayDetail:
         """One gateway with slots, points, counters, latest health and current want."""
@@ -51,10 +54,16 @@ class Fleet(Part):
         return self.wire.pages(v.PointView, "/points", query)
 
     def bundles(
-        self, *, slot: str | None = None, family: str | None = None, limit: int | None = None
+        self,
+        *,
+        slot: str | None = None,
+        family: str | None = None,
+        sort: BundleSort | None = None,
+        limit: int | None = None,
     ) -> Pages[v.BundleView]:
         """Published bundles, newest first."""
-        return self.wire.pages(v.BundleView, "/bundles", {"slot": slot, "family": family, "limit": limit})
+        query = {"slot": slot, "family": family, "sort": sort, "limit": limit}
+        return self.wire.pages(v.BundleView, "/bundles", query)
 
     def bundle(self, reference: str) -> v.BundleDetail:
         """One bundle, by digest, the beginning of one, or slot/version."""

@@ -9,6 +9,7 @@ from cloud_hub.api.answers import SilencedView, TrendBody
 from cloud_hub.client.wire import Pages, Part, at
 from cloud_hub.store import views as v
 from cloud_hub.store.keep_views import KeptView
+from cloud_hub.store.sorts import MachineSort
 
 
 def _place(machine: str, point: str | None) -> str:
@@ -19,10 +20,16 @@ class Machines(Part):
     """Machines, trends, outlooks."""
 
     def list(
-        self, *, gateway: str | None = None, verdict: v.Verdict | None = None, limit: int | None = None
+        self,
+        *,
+        gateway: str | None = None,
+        verdict: v.Verdict | None = None,
+        sort: MachineSort | None = None,
+        limit: int | None = None,
     ) -> Pages[v.MachineView]:
         """Machines by id, with the worst verdict and the highest score of their points."""
-        return self.wire.pages(v.MachineView, "/machines", {"gateway": gateway, "verdict": verdict, "limit": limit})
+        query = {"gateway": gateway, "verdict": verdict, "sort": sort, "limit": limit}
+        return self.wire.pages(v.MachineView, "/machines", query)
 
     def get(self, machine: str) -> v.MachineDetail:
         """One machine with its points."""

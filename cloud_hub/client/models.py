@@ -15,6 +15,7 @@ from cloud_hub.client.wire import Pages, Part, at
 from cloud_hub.jobs.states import JobState
 from cloud_hub.store.job_views import JobDetail, JobView
 from cloud_hub.store.model_views import DataOrigin, ModelUse, ModelView
+from cloud_hub.store.sorts import JobSort, ModelSort
 
 
 class Models(Part):
@@ -26,10 +27,11 @@ class Models(Part):
         slot: str | None = None,
         family: str | None = None,
         published: bool | None = None,
+        sort: ModelSort | None = None,
         limit: int | None = None,
     ) -> Pages[ModelView]:
         """Models, newest first."""
-        query = {"slot": slot, "family": family, "published": published, "limit": limit}
+        query = {"slot": slot, "family": family, "published": published, "sort": sort, "limit": limit}
         return self.wire.pages(ModelView, "/models", query)
 
     def get(self, sha256: str) -> ModelView:
@@ -69,10 +71,16 @@ class Jobs(Part):
     """Trainings."""
 
     def list(
-        self, *, state: JobState | None = None, data_set: str | None = None, limit: int | None = None
+        self,
+        *,
+        state: JobState | None = None,
+        data_set: str | None = None,
+        sort: JobSort | None = None,
+        limit: int | None = None,
     ) -> Pages[JobView]:
         """Training jobs, newest first."""
-        return self.wire.pages(JobView, "/training-jobs", {"state": state, "data_set": data_set, "limit": limit})
+        query = {"state": state, "data_set": data_set, "sort": sort, "limit": limit}
+        return self.wire.pages(JobView, "/training-jobs", query)
 
     def get(self, job: str) -> JobDetail:
         """One job: how far it is, why it was refused, what came of it."""

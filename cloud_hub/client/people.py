@@ -10,6 +10,7 @@ from cloud_hub.accounts.records import AccountView, TokenView
 from cloud_hub.api.answers import LinkAnswer, Me, NewToken, TestSent
 from cloud_hub.client.wire import Pages, Part, at
 from cloud_hub.store.hook_views import AuditView, DeliveryState, DeliveryView, HookView, Made
+from cloud_hub.store.sorts import AuditSort
 
 
 class Account(Part):
@@ -88,10 +89,14 @@ class People(Part):
         target: str | None = None,
         since: float | None = None,
         until: float | None = None,
+        sort: AuditSort | None = None,
         limit: int | None = None,
     ) -> Pages[AuditView]:
         """Who changed what, newest first. `action`: one, or all of "account."."""
-        query = {"who": who, "action": action, "target": target, "since": since, "until": until, "limit": limit}
+        query = {
+            "who": who, "action": action, "target": target, "since": since, "until": until, "sort": sort,
+            "limit": limit,
+        }  # fmt: skip
         return self.wire.pages(AuditView, "/audit", query)
 
 

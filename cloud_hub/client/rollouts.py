@@ -10,14 +10,17 @@ import msgspec
 from cloud_hub.client.wire import Pages, Part, at
 from cloud_hub.rollout.plan import Plan
 from cloud_hub.store.rollout_views import MemberStage, MemberView, NoteView, RolloutDetail, RolloutStatus, RolloutView
+from cloud_hub.store.sorts import RolloutSort
 
 
 class Rollouts(Part):
     """What is asked for is carried out by the hub within seconds."""
 
-    def list(self, *, status: RolloutStatus | None = None, limit: int | None = None) -> Pages[RolloutView]:
+    def list(
+        self, *, status: RolloutStatus | None = None, sort: RolloutSort | None = None, limit: int | None = None
+    ) -> Pages[RolloutView]:
         """Rollouts, newest first."""
-        return self.wire.pages(RolloutView, "/rollouts", {"status": status, "limit": limit})
+        return self.wire.pages(RolloutView, "/rollouts", {"status": status, "sort": sort, "limit": limit})
 
     def create(self, plan: Plan, *, name: str | None = None, key: str | None = None) -> RolloutDetail:
         """Begin a rollout of a published bundle."""

@@ -11,10 +11,15 @@ from cloud_hub.store import accounts as store
 from cloud_hub.store import tables as t
 from cloud_hub.store.hook_views import AuditView
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
+from cloud_hub.store.sorts import AuditSort
 
 _BY_NAME = Order("accounts", (t.Account.name,), (str,))
 _BY_TOKEN = Order("tokens", (t.ApiToken.created_s, t.ApiToken.id), (float, str), descending=True)
-_BY_ENTRY = Order("audit", (t.AuditEntry.time_s, t.AuditEntry.id), (float, int), descending=True)
+_ENTRIES = {
+    "newest": Order("audit", (t.AuditEntry.time_s, t.AuditEntry.id), (float, int), descending=True),
+    "oldest": Order("audit-oldest", (t.AuditEntry.time_s, t.AuditEntry.id), (float, int)),
+    "target": Order("audit-target", (t.AuditEntry.target, t.AuditEntry.id), (str, int)),
+}
 
 
 def list_accounts(
@@ -51,9 +56,10 @@ def list_audit(
     target: str | None = None,
     since_s: float | None = None,
     until_s: float | None = None,
+    sort: AuditSort = "newest",
 ) -> Page[AuditView]:
-    """The audit log, newest first, from `since_s` up to but without `until_s`. `action` may end with a dot, for
-    all of a kind: "account."; `target` as it stands there: "account:ann".
+    """The audit log, newest first or as `sort` says, from `since_s` up to but without `until_s`. `action` may end with
+    a dot, for all of a kind: "account."; `target` as it stands there: "account:ann".
     """
     e = t.AuditEntry
     query = select(e)
@@ -69,7 +75,7 @@ def list_audit(
         query = query.where(e.time_s >= since_s)
     if until_s is not None:
         query = query.where(e.time_s < until_s)
-    return fetch_page(session, query, _BY_ENTRY, paging, _entry)
+    return fetch_page(session, query, _ENTRIES[sort], paging, _entry)
 
 
 def _entry(row: t.AuditEntry) -> AuditView:

@@ -17,9 +17,9 @@ from cloud_hub.store import views as v
 from cloud_hub.store.alarm_places import active
 from cloud_hub.store.history_queries import alarm_view, find_alarm
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page, search_page
+from cloud_hub.store.sorts import AlarmSort
 from models.contract.messages import Diagnosis
 
-Sort = Literal["raised", "changed", "peak"]
 _ORDERS = {
     "raised": Order("alarms", (t.Alarm.raised_s, t.Alarm.id), (float, int), descending=True),
     "changed": Order("alarms-changed", (t.Alarm.changed_s, t.Alarm.id), (float, int), descending=True),
@@ -58,7 +58,9 @@ class AlarmFilter:
     text: str | None = None
 
 
-def search_alarms(session: Session, paging: Paging, wanted: AlarmFilter, sort: Sort = "raised") -> Page[v.AlarmView]:
+def search_alarms(
+    session: Session, paging: Paging, wanted: AlarmFilter, sort: AlarmSort = "raised"
+) -> Page[v.AlarmView]:
     """Alarms, the newest or the worst first. With a text a page may be short, and even empty, before the last one."""
     if wanted.text:
         query = filtered(select(t.Alarm), replace(wanted, text=None))

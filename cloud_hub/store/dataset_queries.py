@@ -23,9 +23,13 @@ from cloud_hub.store.data_views import (
 )
 from cloud_hub.store.datasets import upload_of
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
+from cloud_hub.store.sorts import DatasetSort
 
 _BY_UPLOAD = Order("uploads", (t.Upload.added_s, t.Upload.sha256), (float, str), descending=True)
-_BY_DATASET = Order("data sets", (t.Dataset.changed_s, t.Dataset.name), (float, str), descending=True)
+_DATASETS = {
+    "changed": Order("data sets", (t.Dataset.changed_s, t.Dataset.name), (float, str), descending=True),
+    "name": Order("data sets-name", (t.Dataset.name,), (str,)),
+}
 _BY_VERSION = Order("data set versions", (t.DatasetVersion.version,), (int,), descending=True)
 
 
@@ -42,9 +46,9 @@ def get_upload(session: Session, sha256: str) -> UploadView:
     return upload_view(upload_of(session, sha256))
 
 
-def list_datasets(session: Session, paging: Paging) -> Page[DatasetView]:
-    """Data sets, those changed last first."""
-    page = fetch_page(session, select(t.Dataset), _BY_DATASET, paging, lambda row: row)
+def list_datasets(session: Session, paging: Paging, *, sort: DatasetSort = "changed") -> Page[DatasetView]:
+    """Data sets, those changed last first, or as `sort` says."""
+    page = fetch_page(session, select(t.Dataset), _DATASETS[sort], paging, lambda row: row)
     names = [row.name for row in page.items]
     v, s, d = t.DatasetVersion, t.DatasetSource, t.Dataset
     newest = (d.name == v.dataset) & (d.version == v.version)

@@ -14,23 +14,34 @@ from cloud_hub.store import tables as t
 from cloud_hub.store import views as v
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
 from cloud_hub.store.registry import find_bundle
+from cloud_hub.store.sorts import BundleSort, GatewaySort, MachineSort
 
 _R = TypeVar("_R")
-_BY_GATEWAY = Order("gateways", (t.Gateway.id,), (str,))
-_BY_MACHINE = Order("machines", (t.Machine.id,), (str,))
+# Of gateways, only their names have an index: the others change with every message, and the fleet is a bounded set.
+_GATEWAYS = {
+    "id": Order("gateways", (t.Gateway.id,), (str,)),
+    "silent": Order("gateways-silent", (t.Gateway.last_seen_s, t.Gateway.id), (float, str)),
+    "outbox": Order("gateways-outbox", (t.Gateway.outbox_bytes, t.Gateway.id), (int, str), descending=True),
+}
+_UNSCORED = -1.0  # scores are not negative
 _BY_POINT = Order("points", (t.Point.gateway_id, t.Point.machine_id, t.Point.point), (str, str, str))
-_BY_BUNDLE = Order("bundles", (t.Bundle.created_s, t.Bundle.sha256), (float, str), descending=True)
+_BUNDLES = {
+    "created": Order("bundles", (t.Bundle.created_s, t.Bundle.sha256), (float, str), descending=True),
+    "slot": Order("bundles-slot", (t.Bundle.slot, t.Bundle.version), (str, str)),
+}
 _BY_WANT = Order("wants", (t.Want.issued_s, t.Want.gateway, t.Want.seq), (float, str, int), descending=True)
 _BY_ACK = Order("acks", (t.Ack.id,), (int,), descending=True)
 _WORST_FIRST: tuple[v.Verdict, ...] = ("alarm", "warn", "warming_up", "ok")  # not known yet is not healthy
 
 
-def list_gateways(session: Session, paging: Paging, *, online: bool | None = None) -> Page[v.GatewayView]:
-    """Gateways by id."""
+def list_gateways(
+    session: Session, paging: Paging, *, online: bool | None = None, sort: GatewaySort = "id"
+) -> Page[v.GatewayView]:
+    """Gateways by id, or as `sort` says."""
     query = select(t.Gateway)
     if online is not None:
         query = query.where(t.Gateway.online.is_(online))
-    return fetch_page(session, query, _BY_GATEWAY, paging, _gateway)
+    return fetch_page(session, query, _GATEWAYS[sort], paging, _gateway)
 
 
 def get_gateway(session: Session, gateway: str) -> v.GatewayDetail:
@@ -62,9 +73,14 @@ def get_gateway(session: Session, gateway: str) -> v.GatewayDetail:
 
 
 def list_machines(
-    session: Session, paging: Paging, *, gateway: str | None = None, verdict: str | None = None
+    session: Session,
+    paging: Paging,
+    *,
+    gateway: str | None = None,
+    verdict: str | None = None,
+    sort: MachineSort = "id",
 ) -> Page[v.MachineView]:
-    """Machines by id."""
+    """Machines by id, or as `sort` says."""
     query = select(t.Machine)
     if gateway is not None:
         query = query.where(select(t.Point).where(_current_of_machine(), t.Point.gateway_id == gateway).exists())
@@ -73,7 +89,7 @@ def list_machines(
         query = query.where(select(t.Point).where(_current_of_machine(), t.Point.verdict == verdict).exists())
         if worse:
             query = query.where(~select(t.Point).where(_current_of_machine(), t.Point.verdict.in_(worse)).exists())
-    page = fetch_page(session, query, _BY_MACHINE, paging, _as_it_is)
+    page = fetch_page(session, query, _MACHINES[sort], paging, _as_it_is)
     return Page(tuple(_machines(session, page.items)), page.next)
 
 
@@ -111,15 +127,20 @@ def list_points(
 
 
 def list_bundles(
-    session: Session, paging: Paging, *, slot: str | None = None, family: str | None = None
+    session: Session,
+    paging: Paging,
+    *,
+    slot: str | None = None,
+    family: str | None = None,
+    sort: BundleSort = "created",
 ) -> Page[v.BundleView]:
-    """Bundles, newest first."""
+    """Bundles, newest first, or as `sort` says."""
     query = select(t.Bundle)
     if slot is not None:
         query = query.where(t.Bundle.slot == slot)
     if family is not None:
         query = query.where(t.Bundle.family == family)
-    return fetch_page(session, query, _BY_BUNDLE, paging, _bundle)
+    return fetch_page(session, query, _BUNDLES[sort], paging, _bundle)
 
 
 def list_wants(
@@ -156,6 +177,16 @@ def _as_it_is(row: _R) -> _R:
 
 def _current_of_machine() -> ColumnElement[bool]:
     return and_(t.Point.machine_id == t.Machine.id, t.Point.current.is_(True))
+
+
+_SCORE = func.coalesce(
+    select(func.max(t.Point.score)).where(_current_of_machine()).correlate(t.Machine).scalar_subquery(), _UNSCORED
+)
+_MACHINES = {
+    "id": Order("machines", (t.Machine.id,), (str,)),
+    "score": Order("machines-score", (_SCORE, t.Machine.id), (float, str), descending=True),
+    "new": Order("machines-new", (t.Machine.first_seen_s, t.Machine.id), (float, str), descending=True),
+}
 
 
 def _machines(session: Session, rows: Sequence[t.Machine]) -> list[v.MachineView]:

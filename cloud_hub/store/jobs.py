@@ -13,8 +13,14 @@ from cloud_hub.jobs.states import ACTIVE, JobEvent, JobState, after
 from cloud_hub.store import tables as t
 from cloud_hub.store.job_views import JobDetail, JobView
 from cloud_hub.store.paging import Order, Page, Paging, fetch_page
+from cloud_hub.store.sorts import JobSort
 
-_BY_JOB = Order("training jobs", (t.TrainingJob.created_s, t.TrainingJob.id), (float, str), descending=True)
+_AGE = (t.TrainingJob.created_s, t.TrainingJob.id)
+_ORDERS = {
+    "created": Order("training jobs", _AGE, (float, str), descending=True),
+    "oldest": Order("training jobs-oldest", _AGE, (float, str)),
+    "state": Order("training jobs-state", (t.TrainingJob.state, *_AGE), (str, float, str), descending=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +36,20 @@ class NewCandidate:
 
 
 def list_jobs(
-    session: Session, paging: Paging, *, state: str | None = None, dataset: str | None = None
+    session: Session,
+    paging: Paging,
+    *,
+    state: str | None = None,
+    dataset: str | None = None,
+    sort: JobSort = "created",
 ) -> Page[JobView]:
-    """Jobs, newest first."""
+    """Jobs, newest first, or as `sort` says."""
     query = select(t.TrainingJob)
     if state is not None:
         query = query.where(t.TrainingJob.state == state)
     if dataset is not None:
         query = query.where(t.TrainingJob.dataset == dataset)
-    return fetch_page(session, query, _BY_JOB, paging, job_view)
+    return fetch_page(session, query, _ORDERS[sort], paging, job_view)
 
 
 def get_job(session: Session, job: str) -> JobDetail:

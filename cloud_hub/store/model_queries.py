@@ -14,8 +14,14 @@ from cloud_hub.store import tables as t
 from cloud_hub.store.dataset_queries import data_of, versions_with
 from cloud_hub.store.model_views import DataOrigin, ModelPlace, ModelRollout, ModelUse, ModelView
 from cloud_hub.store.paging import MAX_LIMIT, Page, Paging, decode_cursor, encode_cursor
+from cloud_hub.store.sorts import ModelSort
 
-_NAME = "models"
+# Bundles and candidates in one list have no index together: they are put in order for each page, whichever it is.
+_ORDERS: dict[ModelSort, tuple[str, tuple[str, ...], tuple[type, ...], bool]] = {
+    "created": ("models", ("created_s", "sha256"), (float, str), True),
+    "slot": ("models-slot", ("slot", "version", "sha256"), (str, str, str), False),
+    "length": ("models-length", ("length", "sha256"), (int, str), True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,9 @@ def list_models(
     slot: str | None = None,
     family: str | None = None,
     published: bool | None = None,
+    sort: ModelSort = "created",
 ) -> Page[ModelView]:
-    """Models, newest first."""
+    """Models, newest first, or as `sort` says."""
     rows = _all().subquery()
     query = select(rows)
     if slot is not None:
@@ -47,11 +54,15 @@ def list_models(
         query = query.where(rows.c.family == family)
     if published is not None:
         query = query.where(rows.c.published.is_(published))
+    name, keys, types, descending = _ORDERS[sort]
+    columns = [rows.c[key] for key in keys]
     limit = max(1, min(paging.limit, MAX_LIMIT))
     if paging.cursor is not None:
-        place = decode_cursor(paging.cursor, _NAME, (float, str))
-        query = query.where(tuple_(rows.c.created_s, rows.c.sha256) < place)
-    found = session.execute(query.order_by(rows.c.created_s.desc(), rows.c.sha256.desc()).limit(limit + 1)).all()
+        place = decode_cursor(paging.cursor, name, types)
+        position = tuple_(*columns)
+        query = query.where(position < place if descending else position > place)
+    order = (column.desc() if descending else column.asc() for column in columns)
+    found = session.execute(query.order_by(*order).limit(limit + 1)).all()
     last = found[limit - 1] if len(found) > limit else None
     running = _running(session, [row.sha256 for row in found[:limit]])
     items = tuple(
@@ -61,7 +72,8 @@ def list_models(
         )
         for row in found[:limit]
     )  # fmt: skip
-    return Page(items, encode_cursor(_NAME, (last.created_s, last.sha256)) if last is not None else None)
+    end = tuple(getattr(last, key) for key in keys) if last is not None else None
+    return Page(items, encode_cursor(name, end) if end is not None else None)
 
 
 def get_model(session: Session, sha256: str) -> ModelRecord:

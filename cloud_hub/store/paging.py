@@ -6,10 +6,10 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import msgspec
-from sqlalchemy import Select, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from cloud_hub.errors import HubError
@@ -44,10 +44,12 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a list is sorted by: columns that together are unique, all ascending or all descending."""
+    """What a list is sorted by: columns, or what is made of them, that together are unique; all ascending or all
+    descending.
+    """
 
     name: str
-    columns: tuple[InstrumentedAttribute[Any], ...]
+    columns: tuple[InstrumentedAttribute[Any] | ColumnElement[Any], ...]
     types: tuple[type, ...]
     descending: bool = False
 
@@ -60,11 +62,10 @@ def fetch_page(session: Session, query: Select[R], order: Order, paging: Paging,
         position = tuple_(*order.columns)
         query = query.where(position < after if order.descending else position > after)
     query = query.order_by(*(c.desc() if order.descending else c.asc() for c in order.columns)).limit(limit + 1)
-    rows = session.scalars(query).all()
-    more = len(rows) > limit
-    last = rows[limit - 1] if more else None
-    key = tuple(getattr(last, c.key) for c in order.columns) if last is not None else None
-    return Page(tuple(view(r) for r in rows[:limit]), encode_cursor(order.name, key) if key is not None else None)
+    rows = session.execute(query.add_columns(*order.columns)).all()
+    key: Key | None = tuple(rows[limit - 1][1:]) if len(rows) > limit else None
+    items = tuple(view(row[0]) for row in rows[:limit])
+    return Page(items, encode_cursor(order.name, key) if key is not None else None)
 
 
 def search_page(
@@ -83,17 +84,16 @@ def search_page(
 
     Raises: CursorError.
     """
-    entity = order.columns[-1].class_
+    by = cast(tuple[InstrumentedAttribute[Any], ...], order.columns)  # what is looked for by a text goes by columns
+    entity = by[-1].class_
     limit = max(1, min(paging.limit, MAX_LIMIT))
     if paging.cursor is not None:
         after = decode_cursor(paging.cursor, order.name, order.types)
         position = tuple_(*order.columns)
         query = query.where(position < after if order.descending else position > after)
     ordered = query.order_by(*(c.desc() if order.descending else c.asc() for c in order.columns))
-    looked = (
-        ordered.with_only_columns(*{c.key: c for c in (*order.columns, *columns)}.values()).limit(window).subquery()
-    )
-    places = [looked.c[c.key] for c in order.columns]
+    looked = ordered.with_only_columns(*{c.key: c for c in (*by, *columns)}.values()).limit(window).subquery()
+    places = [looked.c[c.key] for c in by]
     fits = or_(*(looked.c[c.key].icontains(text, autoescape=True) for c in columns))
     chosen = select(*places).where(fits).order_by(*(c.desc() if order.descending else c.asc() for c in places))
     keys: list[Key] = [tuple(row) for row in session.execute(chosen.limit(limit + 1))]
@@ -102,7 +102,7 @@ def search_page(
     else:
         end = session.execute(ordered.with_only_columns(*order.columns).offset(window - 1).limit(1)).first()
         last = tuple(end) if end is not None else None
-    unique = order.columns[-1]
+    unique = by[-1]
     found = {
         getattr(row, unique.key): row
         for row in session.scalars(select(entity).where(unique.in_([k[-1] for k in keys])))

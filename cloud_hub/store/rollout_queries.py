@@ -25,20 +25,26 @@ from cloud_hub.store.rollout_views import (
     RolloutView,
     SiteView,
 )
+from cloud_hub.store.sorts import RolloutSort
 from cloud_hub.store.tables import table_of
 
-_BY_ROLLOUT = Order("rollouts", (t.Rollout.created_s, t.Rollout.id), (float, str), descending=True)
+_ROLLOUTS = {
+    "created": Order("rollouts", (t.Rollout.created_s, t.Rollout.id), (float, str), descending=True),
+    "name": Order("rollouts-name", (t.Rollout.id,), (str,)),
+}
 _BY_MEMBER = Order("rollout members", (t.RolloutMember.gateway,), (str,))
 _BY_NOTE = Order("rollout notes", (t.RolloutNote.id,), (int,), descending=True)
 _BY_SITE = Order("sites", (t.GatewaySite.gateway,), (str,))
 
 
-def list_rollouts(session: Session, paging: Paging, *, status: str | None = None) -> Page[RolloutView]:
-    """Rollouts, newest first."""
+def list_rollouts(
+    session: Session, paging: Paging, *, status: str | None = None, sort: RolloutSort = "created"
+) -> Page[RolloutView]:
+    """Rollouts, newest first, or as `sort` says."""
     query = select(t.Rollout)
     if status is not None:
         query = query.where(t.Rollout.status == status)
-    page = fetch_page(session, query, _BY_ROLLOUT, paging, lambda row: row)
+    page = fetch_page(session, query, _ROLLOUTS[sort], paging, lambda row: row)
     versions = _versions(session, page.items)
     return Page(tuple(_rollout(row, versions) for row in page.items), page.next)
 

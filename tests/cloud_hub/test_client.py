@@ -115,6 +115,8 @@ def call_all(site: Site, hub: HubClient) -> None:
 def _of_the_fleet(site: Site, hub: HubClient) -> None:
     fleet = hub.fleet
     assert [gateway.id for gateway in fleet.gateways(online=True, limit=1)] == ["gw-1", "gw-2"]
+    assert {gateway.id for gateway in fleet.gateways(sort="silent", limit=1)} == {"gw-1", "gw-2"}
+    assert [bundle.version for bundle in fleet.bundles(sort="slot", limit=1)] == ["1", "2", "3"]
     seen = fleet.overview(since=1.0)
     assert (seen.gateways.total, [tile.machine for tile in seen.health.tiles], seen.alarms_raised.count) == (
         2,
@@ -159,7 +161,7 @@ def _of_the_fleet(site: Site, hub: HubClient) -> None:
 
 def _of_machines(site: Site, hub: HubClient) -> None:
     machines = hub.machines
-    assert [machine.id for machine in machines.list()] == ["P-101"]
+    assert [machine.id for machine in machines.list(sort="score")] == ["P-101"]
     assert machines.get("P-101").points[0].point == "de"
     rows = list(machines.trends(machine="P-101", limit=1))
     assert len(rows) == 2
@@ -237,7 +239,7 @@ def _of_data(site: Site, hub: HubClient) -> None:
     assert data.version("press", 2) == second
     assert data.inspection("press", 1)
     assert data.models_from("press", 1) == []
-    assert {one.name for one in data.sets()} == {"hall", "press"}
+    assert [one.name for one in data.sets(sort="name", limit=1)] == ["hall", "press"]
     other = hub.data.add_upload(_other(site.folder))
     data.remove_upload(other.sha256)
     label = data.label_span("P-101", "de", 10.0, 20.0, "fault", fault="outer-race")
@@ -257,7 +259,7 @@ def _other(folder: Path) -> Path:
 
 def _of_models(_site: Site, hub: HubClient) -> None:
     models, jobs = hub.models, hub.jobs
-    assert NEW in {model.sha256 for model in models.list(slot=SLOT, published=True)}
+    assert NEW in {model.sha256 for model in models.list(slot=SLOT, published=True, sort="length")}
     assert models.get(NEW).version == "2"
     assert models.use(NEW).gateways == ()
     assert models.origins(NEW) == []
@@ -279,12 +281,12 @@ def _of_models(_site: Site, hub: HubClient) -> None:
     ended = jobs.cancel(job.id, revision=job.revision)
     assert [one.state for one in jobs.follow(job.id)] == [ended.state] == ["cancelled"]
     again = jobs.again(job.id)
-    assert again.id in {one.id for one in jobs.list(data_set="hall")}
+    assert again.id in {one.id for one in jobs.list(data_set="hall", sort="oldest")}
 
 
 def _of_rollouts(_site: Site, hub: HubClient) -> None:
     rollouts = hub.rollouts
-    assert [one.id for one in rollouts.list()] == ["r1"]
+    assert [one.id for one in rollouts.list(sort="name")] == ["r1"]
     paused = rollouts.pause("r1", "night shift")
     assert paused.rollout.status == "paused"
     assert [one.gateway for one in rollouts.members("r1", cohort=0)] == ["gw-2"]
@@ -324,6 +326,8 @@ def _of_people(_site: Site, hub: HubClient) -> None:
     assert [one.name for one in people.list(role=Role.ENGINEER)] == ["otto"]
     assert people.password_link("otto").user.name == "otto"
     assert people.audit(action="account.").take(1)[0].target == "account:otto"
+    times = [entry.time_s for entry in people.audit(sort="oldest", limit=2)]
+    assert times == sorted(times)
     hooks = hub.hooks
     hook = hooks.create("mail", addresses=["ops@plant.example"], kinds=["alarm.raised"])
     assert hooks.get(hook.hook.id) == hook.hook

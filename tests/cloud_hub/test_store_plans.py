@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Table
 from sqlalchemy import event as sql_event
 
+from cloud_hub.store import accounts_queries, jobs, rollout_queries
 from cloud_hub.store import alarm_queries as alarms
 from cloud_hub.store import fleet_queries as fleet
 from cloud_hub.store import history_queries as history
@@ -31,6 +32,7 @@ from cloud_hub.store.paging import Page, Paging
 from cloud_hub.store.trend_buckets import fold_rows, trend_series
 from cloud_hub.store.views import AlarmState
 from cloud_hub.store.writer import Received, Writer
+from tests.cloud_hub.sorts_kit import add_lists
 from tests.simulators.hub import BOOT, ack, chunks, event, point, state, trends
 
 Query = Callable[[Session, Paging], Page[Any]]
@@ -58,6 +60,22 @@ QUERIES: dict[str, Query] = {
     "trends of a machine": lambda s, p: history.list_trends(s, p, machine="P-101"),
     "health": lambda s, p: history.list_health(s, p, "gw-1"),
     "captures": history.list_captures,
+    "bundles by slot": lambda s, p: fleet.list_bundles(s, p, sort="slot"),
+    "rollouts by name": lambda s, p: rollout_queries.list_rollouts(s, p, sort="name"),
+    "training jobs": jobs.list_jobs,
+    "training jobs, oldest first": lambda s, p: jobs.list_jobs(s, p, sort="oldest"),
+    "training jobs by state": lambda s, p: jobs.list_jobs(s, p, sort="state"),
+    "audit": accounts_queries.list_audit,
+    "audit, oldest first": lambda s, p: accounts_queries.list_audit(s, p, sort="oldest"),
+    "audit by target": lambda s, p: accounts_queries.list_audit(s, p, sort="target"),
+}
+# What is sorted for every page: the fleet, which has no index by what changes with every message. Its size is bounded,
+# and its work must not grow with the history behind it.
+OF_THE_FLEET: dict[str, Query] = {
+    "gateways silent for longest": lambda s, p: fleet.list_gateways(s, p, sort="silent"),
+    "gateways with the fullest outbox": lambda s, p: fleet.list_gateways(s, p, sort="outbox"),
+    "machines with the highest score": lambda s, p: fleet.list_machines(s, p, sort="score"),
+    "machines named last": lambda s, p: fleet.list_machines(s, p, sort="new"),
 }
 
 
@@ -91,6 +109,7 @@ def filled(database: Database) -> Database:
                 )
             ]
         )
+    add_lists(database)
     return database
 
 
@@ -154,7 +173,7 @@ def _first_and_second(query: Query) -> Look:
     return look
 
 
-LOOKS: dict[str, Look] = {name: _first_and_second(query) for name, query in QUERIES.items()} | {
+LOOKS: dict[str, Look] = {name: _first_and_second(query) for name, query in (QUERIES | OF_THE_FLEET).items()} | {
     "alarms of an hour": lambda s: overview.alarms_raised(s, NOW_S - 3600.0),
     "bundles of an hour": lambda s: overview.bundles_installed(s, NOW_S - 3600.0),
     "a gateway": lambda s: fleet.get_gateway(s, "gw-1"),
@@ -178,7 +197,7 @@ LOOKS: dict[str, Look] = {name: _first_and_second(query) for name, query in QUER
 
 def add_history(database: Database, first: int, last: int) -> None:
     """What happened `first` to `last` steps before now, at every gateway; the newest alarm of each is raised."""
-    trend_rows, healths, alarms, events, acks, captures = [], [], [], [], [], []
+    trend_rows, healths, alarms, events, acks, captures, audit = [], [], [], [], [], [], []
     for g in range(FLEET):
         gateway, machine = f"gw-{g}", f"M-{g}"
         for n in range(first, last):
@@ -202,10 +221,12 @@ def add_history(database: Database, first: int, last: int) -> None:
             captures.append({"id": f"c-{g}-{n}", "gateway_id": gateway, "machine_id": machine, "point": "de",
                              "rate_hz": 1.0, "axes": ["x"], "units": "g", "total": 1, "received": 1, "samples": 1,
                              "first_s": at_s, "stored_s": at_s})  # fmt: skip
+            audit.append({"time_s": at_s, "who": "olga", "kind": "user", "action": "alarm.comment",
+                          "target": f"alarm:{gateway}.a{n}"})  # fmt: skip
     with database.write() as session:
         for row, values in (
             (t.Trend, trend_rows), (t.Health, healths), (t.Alarm, alarms), (t.AlarmEvent, events), (t.Ack, acks),
-            (t.Capture, captures),
+            (t.Capture, captures), (t.AuditEntry, audit),
         ):  # fmt: skip
             insert_all(session, cast(Table, row.__table__), values)
     while True:

@@ -25,6 +25,7 @@ from cloud_hub.store import views as v
 from cloud_hub.store.alarm_queries import AlarmFilter
 from cloud_hub.store.database import Session
 from cloud_hub.store.paging import Paging
+from cloud_hub.store.sorts import AlarmSort
 
 router = APIRouter(include_in_schema=False)
 Actor = Annotated[Principal, Depends(needs(Permission.ALARMS_ACT))]
@@ -54,7 +55,7 @@ def list_alarms(
     assignee: Annotated[str, Query(max_length=a.MAX_NAME)] = "",
     review: Literal["", "none", "true", "false", "unsure"] = "",
     text: Annotated[str, Query(max_length=200)] = "",
-    sort: alarm_queries.Sort = "raised",
+    sort: AlarmSort = "raised",
 ) -> HTMLResponse:
     """The operator's list."""
     wanted = AlarmFilter(

@@ -25,6 +25,7 @@ from cloud_hub.services import accounts, tokens
 from cloud_hub.store import accounts_queries as queries
 from cloud_hub.store.hook_views import AuditView
 from cloud_hub.store.paging import Page
+from cloud_hub.store.sorts import AuditSort
 
 router = APIRouter(tags=["accounts"])
 Manager = Annotated[Principal, Depends(needs(Permission.USERS_MANAGE))]
@@ -241,6 +242,11 @@ def list_audit(
     target: Annotated[str | None, Query(max_length=200, examples=["account:ann"])] = None,
     since: TimeFilter = None,
     until: TimeFilter = None,
+    sort: AuditSort = "newest",
 ) -> Page[AuditView]:
-    """Who changed what, newest first, from `since` up to but without `until`. `action`: one, or all of "account."."""
-    return queries.list_audit(session, paging, who=who, action=action, target=target, since_s=since, until_s=until)
+    """Who changed what, newest first, or oldest first, or by what was changed; from `since` up to but without `until`.
+    `action`: one, or all of "account.".
+    """
+    return queries.list_audit(
+        session, paging, who=who, action=action, target=target, since_s=since, until_s=until, sort=sort
+    )

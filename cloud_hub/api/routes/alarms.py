@@ -26,6 +26,7 @@ from cloud_hub.store import history_queries
 from cloud_hub.store import views as v
 from cloud_hub.store.alarm_views import AlarmMetrics, BulkOutcome
 from cloud_hub.store.paging import Page
+from cloud_hub.store.sorts import AlarmSort
 
 router = APIRouter(tags=["alarms"], dependencies=[Depends(needs(Permission.FLEET_READ))])
 Actor = Annotated[Principal, Depends(needs(Permission.ALARMS_ACT))]
@@ -191,7 +192,7 @@ AlarmFilterDep = Annotated[queries.AlarmFilter, Depends(alarm_filter)]
 
 @router.get("/alarms", responses=_LIST)
 def list_alarms(
-    session: SessionDep, paging: PagingDep, wanted: AlarmFilterDep, sort: queries.Sort = "raised"
+    session: SessionDep, paging: PagingDep, wanted: AlarmFilterDep, sort: AlarmSort = "raised"
 ) -> Page[v.AlarmView]:
     """Alarms: those raised last first, or those changed last, or those with the highest peak."""
     return queries.search_alarms(session, paging, wanted, sort)

@@ -23,6 +23,7 @@ from cloud_hub.services.datasets import Item, Recipe
 from cloud_hub.store import dataset_queries as queries
 from cloud_hub.store.data_views import DatasetView, LineageView, VersionDetail, VersionView
 from cloud_hub.store.paging import Page
+from cloud_hub.store.sorts import DatasetSort
 from models.contract.ids import ID_PATTERN
 
 router = APIRouter(tags=["data"])
@@ -83,9 +84,9 @@ class DatasetBody(RecipeBody):
 
 
 @router.get("/data-sets", responses=_LIST, dependencies=_READ)
-def list_datasets(session: SessionDep, paging: PagingDep) -> Page[DatasetView]:
-    """Data sets, those changed last first."""
-    return queries.list_datasets(session, paging)
+def list_datasets(session: SessionDep, paging: PagingDep, sort: DatasetSort = "changed") -> Page[DatasetView]:
+    """Data sets, those changed last first, or by name."""
+    return queries.list_datasets(session, paging, sort=sort)
 
 
 @router.post(

@@ -16,6 +16,7 @@ from cloud_hub.store import views as v
 from cloud_hub.store.overview_queries import overview
 from cloud_hub.store.overview_views import Overview
 from cloud_hub.store.paging import Page
+from cloud_hub.store.sorts import BundleSort, GatewaySort, MachineSort
 
 router = APIRouter(tags=["fleet"], dependencies=[Depends(needs(Permission.FLEET_READ))])
 _DAY_S = 86_400.0
@@ -32,9 +33,11 @@ def get_overview(session: SessionDep, context: ContextDep, since: TimeFilter = N
 
 
 @router.get("/gateways", responses=_LIST)
-def list_gateways(session: SessionDep, paging: PagingDep, online: bool | None = None) -> Page[v.GatewayView]:
-    """Gateways by id."""
-    return queries.list_gateways(session, paging, online=online)
+def list_gateways(
+    session: SessionDep, paging: PagingDep, online: bool | None = None, sort: GatewaySort = "id"
+) -> Page[v.GatewayView]:
+    """Gateways by id, or those not heard for longest first, or those with the fullest outbox."""
+    return queries.list_gateways(session, paging, online=online, sort=sort)
 
 
 @router.get("/gateways/{gateway}", responses=_ONE)
@@ -45,10 +48,16 @@ def get_gateway(session: SessionDep, gateway: str) -> v.GatewayDetail:
 
 @router.get("/machines", responses=_LIST)
 def list_machines(
-    session: SessionDep, paging: PagingDep, gateway: IdFilter = None, verdict: v.Verdict | None = None
+    session: SessionDep,
+    paging: PagingDep,
+    gateway: IdFilter = None,
+    verdict: v.Verdict | None = None,
+    sort: MachineSort = "id",
 ) -> Page[v.MachineView]:
-    """Machines by id, with the worst verdict and the highest score of their points."""
-    return queries.list_machines(session, paging, gateway=gateway, verdict=verdict)
+    """Machines with the worst verdict and the highest score of their points: by id, or those with the highest score
+    first, or those named last.
+    """
+    return queries.list_machines(session, paging, gateway=gateway, verdict=verdict, sort=sort)
 
 
 @router.get("/machines/{machine}", responses=_ONE)
@@ -72,10 +81,14 @@ def list_points(
 
 @router.get("/bundles", responses=_LIST)
 def list_bundles(
-    session: SessionDep, paging: PagingDep, slot: IdFilter = None, family: IdFilter = None
+    session: SessionDep,
+    paging: PagingDep,
+    slot: IdFilter = None,
+    family: IdFilter = None,
+    sort: BundleSort = "created",
 ) -> Page[v.BundleView]:
-    """Published bundles, newest first."""
-    return queries.list_bundles(session, paging, slot=slot, family=family)
+    """Published bundles, newest first, or by slot and version."""
+    return queries.list_bundles(session, paging, slot=slot, family=family, sort=sort)
 
 
 @router.get("/bundles/{reference:path}", responses=_ONE)

@@ -31,6 +31,7 @@ from cloud_hub.services import training_jobs as services
 from cloud_hub.store import jobs as queries
 from cloud_hub.store.job_views import JobDetail, JobView
 from cloud_hub.store.paging import Page
+from cloud_hub.store.sorts import JobSort
 from models.contract.ids import ID_PATTERN
 
 router = APIRouter(tags=["training"])
@@ -77,10 +78,14 @@ class OrderBody(BaseModel):
 
 @router.get("/training-jobs", responses=_LIST, dependencies=_READ)
 def list_jobs(
-    session: SessionDep, paging: PagingDep, state: JobState | None = None, data_set: IdFilter = None
+    session: SessionDep,
+    paging: PagingDep,
+    state: JobState | None = None,
+    data_set: IdFilter = None,
+    sort: JobSort = "created",
 ) -> Page[JobView]:
-    """Training jobs, newest first."""
-    return queries.list_jobs(session, paging, state=state, dataset=data_set)
+    """Training jobs, newest first, or oldest first, or together with those in the same state, newest first."""
+    return queries.list_jobs(session, paging, state=state, dataset=data_set, sort=sort)
 
 
 @router.post(

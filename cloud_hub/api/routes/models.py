@@ -19,6 +19,7 @@ from cloud_hub.services import models as services
 from cloud_hub.store import model_queries as queries
 from cloud_hub.store.model_views import DataOrigin, ModelUse, ModelView
 from cloud_hub.store.paging import Page
+from cloud_hub.store.sorts import ModelSort
 from models.contract.ids import SHA256_PATTERN
 
 router = APIRouter(tags=["models"])
@@ -38,9 +39,10 @@ def list_models(
     slot: IdFilter = None,
     family: IdFilter = None,
     published: bool | None = None,
+    sort: ModelSort = "created",
 ) -> Page[ModelView]:
-    """Bundles that were published or trained here, newest first."""
-    return queries.list_models(session, paging, slot=slot, family=family, published=published)
+    """Bundles that were published or trained here: newest first, or by slot and version, or the largest first."""
+    return queries.list_models(session, paging, slot=slot, family=family, published=published, sort=sort)
 
 
 @router.get("/models/{sha256}", responses=_ONE, dependencies=_READ)

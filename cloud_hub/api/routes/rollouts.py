@@ -33,6 +33,7 @@ from cloud_hub.store.rollout_views import (
     RolloutView,
     SiteView,
 )
+from cloud_hub.store.sorts import RolloutSort
 from models.contract.ids import ID_PATTERN, SHA256_PATTERN
 
 router = APIRouter(tags=["rollouts"])
@@ -134,9 +135,11 @@ def _plan_of(body: RolloutBody) -> Plan:
 
 
 @router.get("/rollouts", responses=_LIST, dependencies=_READS)
-def list_rollouts(session: SessionDep, paging: PagingDep, status: RolloutStatus | None = None) -> Page[RolloutView]:
-    """Rollouts, newest first."""
-    return queries.list_rollouts(session, paging, status=status)
+def list_rollouts(
+    session: SessionDep, paging: PagingDep, status: RolloutStatus | None = None, sort: RolloutSort = "created"
+) -> Page[RolloutView]:
+    """Rollouts, newest first, or by name."""
+    return queries.list_rollouts(session, paging, status=status, sort=sort)
 
 
 @router.post(
