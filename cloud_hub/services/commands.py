@@ -20,6 +20,7 @@ from models.contract.messages import CaptureCommand, CommandBody, RecalibrateCom
 
 Send = Callable[[CommandBody], None]
 MAX_EXPIRES_S = 86_400
+MAX_CAPTURE_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Machines: all of them, and one with its points, the trend of each, its alarms."""
+"""Machines: all of them, and one with its points, the trend of each, its alarms, and what its gateways are asked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from cloud_hub.accounts.permissions import Permission, Principal
 from cloud_hub.alarms.actions import MAX_TEXT, ActionError
-from cloud_hub.api.context import ContextDep, PagingDep, SessionDep
+from cloud_hub.api.context import ContextDep, PagingDep, SessionDep, WorkshopDep
 from cloud_hub.api.guard import needs, request_id_of
 from cloud_hub.api.pages.flash import redirect
 from cloud_hub.api.pages.rendering import render
 from cloud_hub.charts import Mark, Svg, trend_chart
-from cloud_hub.errors import ConflictError, RetentionError, StaleError
+from cloud_hub.errors import ConflictError, HubError, RetentionError, StaleError
 from cloud_hub.services import alarms as service
-from cloud_hub.services import keeping
+from cloud_hub.services import commands, keeping
 from cloud_hub.store import alarm_queries, fleet_queries, history_queries
 from cloud_hub.store import views as v
 from cloud_hub.store.alarm_queries import AlarmFilter
@@ -28,6 +28,7 @@ from cloud_hub.store.trend_buckets import trend_series
 
 router = APIRouter(include_in_schema=False)
 Keeper = Annotated[Principal, Depends(needs(Permission.DATA_WRITE))]
+Asker = Annotated[Principal, Depends(needs(Permission.GATEWAYS_COMMAND))]
 Actor = Annotated[Principal, Depends(needs(Permission.ALARMS_ACT))]
 _READS = [Depends(needs(Permission.FLEET_READ))]
 _DAY_S = 86_400.0
@@ -36,6 +37,7 @@ _LIMIT = 1.0
 
 
 _Days = Annotated[str, Form(max_length=20)]
+_Place = Annotated[str, Form(max_length=129, description="Gateway and point, a slash between them.")]
 
 
 @router.get("/machines", response_class=HTMLResponse, dependencies=_READS)
@@ -77,9 +79,15 @@ def get_machine(
         chart=_chart(trend, f"{machine} / {chosen}", alarms.items, chosen, now_s, days) if trend is not None else None,
         outlook=history_queries.get_outlook(session, machine, chosen) if chosen and outlook else None,
         kept=keeping.get(session, context.keeps, machine, chosen) if chosen in names else None,
+        asked=_asked(detail.points) if context.workshop is not None and context.workshop.command is not None else [],
         alarms=alarms,
         silenced=alarm_queries.list_suppressions(session, _SHOWN, now_s, machine=machine),
     )
+
+
+def _asked(points: tuple[v.PointView, ...]) -> list[tuple[str, v.PointView]]:
+    """Points that a gateway can be asked about; two gateways may report one of the same name."""
+    return [(f"{one.gateway}/{one.point}", one) for one in points if one.current]
 
 
 def _worst(points: tuple[v.PointView, ...]) -> str | None:
@@ -178,3 +186,55 @@ def keep(
     except (ValueError, RetentionError, StaleError) as error:
         return redirect(request, back, f"Not done. {error}", "problem")
     return redirect(request, back, f"Trends of {said.point} are kept so from now on.")
+
+
+@router.post("/machines/{machine}/capture")
+def record(
+    *,
+    request: Request,
+    context: ContextDep,
+    workshop: WorkshopDep,
+    caller: Asker,
+    machine: str,
+    record_of: _Place,
+    seconds: Annotated[str, Form(max_length=20)] = "",
+) -> RedirectResponse:
+    """Have raw samples of a point sent up."""
+    gateway, _, point = record_of.partition("/")
+    back = f"/machines/{quote(machine, safe='')}?point={quote(point, safe='')}"
+    if not (seconds.strip().isdecimal() and 1 <= int(seconds) <= commands.MAX_CAPTURE_S):
+        return redirect(
+            request, back, f"Not asked: expected 1 to {commands.MAX_CAPTURE_S} whole seconds, got {seconds[:20]!r}.",
+            "problem",
+        )  # fmt: skip
+    now_s = context.now_s()
+    body = commands.capture(gateway, machine, point, int(seconds), commands.deadline(now_s))
+    try:
+        sent = commands.send(
+            context.database, caller, workshop.command, body, now_s=now_s, request_id=request_id_of(request)
+        )
+    except HubError as error:
+        return redirect(request, back, f"Not done. {error}", "problem")
+    return redirect(request, back, f"{gateway} is asked for {seconds.strip()} s of {point}: capture {sent.id}.")
+
+
+@router.post("/machines/{machine}/recalibrate")
+def recalibrate(
+    *,
+    request: Request,
+    context: ContextDep,
+    workshop: WorkshopDep,
+    caller: Asker,
+    machine: str,
+    learn_of: _Place,
+) -> RedirectResponse:
+    """Have a point learn its healthy state anew."""
+    gateway, _, point = learn_of.partition("/")
+    back = f"/machines/{quote(machine, safe='')}?point={quote(point, safe='')}"
+    now_s = context.now_s()
+    body = commands.recalibrate(gateway, machine, point, commands.deadline(now_s))
+    try:
+        commands.send(context.database, caller, workshop.command, body, now_s=now_s, request_id=request_id_of(request))
+    except HubError as error:
+        return redirect(request, back, f"Not done. {error}", "problem")
+    return redirect(request, back, f"{gateway} is asked to learn the healthy state of {point} anew.")

@@ -46,7 +46,7 @@ class CaptureBody(_Body):
     do: Literal["capture"]
     machine: _Id
     point: _Id
-    seconds: Annotated[int, Field(ge=1, le=86_400)]
+    seconds: Annotated[int, Field(ge=1, le=service.MAX_CAPTURE_S)]
 
     def command(self, gateway: str, now_s: float) -> CommandBody:
         """For the service."""
