@@ -19,7 +19,7 @@ export PATH := $(PATH):/usr/sbin
 ARGS ?=
 DATA ?=
 # Tests run beside each other: many of them wait for brokers and processes, so there is one worker more than cores.
-WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
   $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
