@@ -11,7 +11,7 @@ from typing import Any
 
 from axe_playwright_python.base import AXE_FILE_PATH
 from fastapi import FastAPI, Request
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response
+from playwright.sync_api import Browser, ConsoleMessage, Page, Response, expect
 from playwright.sync_api import Request as PageRequest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,6 +25,10 @@ from cloud_hub.services.workshop import Workshop
 from cloud_hub.settings import load_settings
 from cloud_hub.store.database import Database
 from tests.simulators.plant_data import NOW_S
+
+# Machines are busy: nothing here is about time. What is expected is waited for as long as what is clicked.
+_PATIENCE_MS = 30_000
+expect.set_options(timeout=_PATIENCE_MS)
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -160,5 +164,5 @@ def window(browser: Browser, url: str, size: tuple[int, int], *, scheme: str = "
         java_script_enabled=scripts,
         reduced_motion="reduce",
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(_PATIENCE_MS)
     return Window(context.new_page(), url, scripts=scripts)
