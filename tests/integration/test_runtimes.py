@@ -56,4 +56,5 @@ def test_both_runtimes_replay_the_same_golden_vectors(bundle: Path) -> None:
     for result in (litert, tflite):
         assert result["heavy"] == []
         np.testing.assert_allclose(result["raw"], golden.golden.scores, rtol=golden.manifest.golden_tolerance)
-    np.testing.assert_allclose(tflite["raw"], litert["raw"], rtol=1e-2)
+    # Sums in another order end up to two steps of int8 apart: with the eight regressors 1.1 %, of cycles left.
+    np.testing.assert_allclose(tflite["raw"], litert["raw"], rtol=golden.manifest.golden_tolerance)
