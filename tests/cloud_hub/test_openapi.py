@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks
@@ -62,6 +62,19 @@ def refused_for_a_reason(_ctx: Any, response: Any, case: schemathesis.Case) -> N
         raise AssertionError(f"what the description allows is refused: {status} {kind}: {said['detail']}")
 
 
+def _is_text_after_all(case: schemathesis.Case) -> bool:
+    """Whether something stands in the query for a text that is none: on the wire 0 and "0", or ["a"] and "a", are the
+    same, and an empty list is nothing, so that a good request may come of it.
+    """
+    for name, value in (case.query or {}).items():
+        known = case.operation.query.get(name)
+        schema = known.definition.get("schema", {}) if known is not None else {}
+        kinds = {one.get("type") for one in schema.get("anyOf", [schema])}
+        if "string" in kinds and not isinstance(value, str):
+            return True
+    return False
+
+
 @pytest.fixture
 def asked(tmp_path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     """An application over a small plant, and the header of an administrator's token."""
@@ -92,6 +105,7 @@ def test_every_operation_keeps_its_word(
         @given(case=operation.as_strategy(generation_mode=mode))
         @HOW
         def called(case: schemathesis.Case) -> None:
+            assume(mode.is_positive or not _is_text_after_all(case))
             case.call_and_validate(headers=asked[1], **CHECKS)
 
         try:
