@@ -122,7 +122,8 @@ bench-quantisation: $(VENV)/.ready ## AUC float, plain int8 and every rung; head
 	$(BIN)/python -m tests.benchmarks.quantisation $(ARGS)
 
 fuzz: $(FUZZ)/.ready ## every decoder that reads from the network, coverage-guided; FUZZ_S=seconds for each
-	for name in $$($(FUZZ)/bin/python -c 'from tests.fuzz.targets import TARGETS; print(*TARGETS)'); do \
+	names=$$($(FUZZ)/bin/python -c 'from tests.fuzz.targets import TARGETS; print(*TARGETS)'); \
+	for name in $$names; do \
 	  mkdir -p var/fuzz/$$name; \
 	  $(FUZZ)/bin/python -m tests.fuzz.harness $$name -max_total_time=$(FUZZ_S) -rss_limit_mb=1024 -timeout=10 \
 	    -artifact_prefix=var/fuzz/$$name- var/fuzz/$$name; \
