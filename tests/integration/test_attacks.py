@@ -75,6 +75,7 @@ class Victim:
         site.feed(CALIBRATION + 8, healthy, self.node, pace_s=0.08)  # a tick each: some more confirm it
         site.await_(Ack, lambda ack: ack.phase == "confirmed")
         site.publish_bundle(bundle_bytes("1.1.0"))  # so that there is something to roll back
+        self.site.want(self.wanted)  # so that there is an older want to replay, whichever test comes first
         self.windows = self.report()
 
     @property
