@@ -168,15 +168,21 @@ class Machine:
         if payload is None:
             raise MachineError(f"{self.name} does not run")
         done = subprocess.run(
-            ["nsenter", "--target", str(payload.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
-             "--root", "--wd=/", "--", "env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-             "LC_ALL=C.UTF-8", *command],
+            [*_enter(payload), *command],
             capture_output=True, text=True, check=False, timeout=timeout_s, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if check and done.returncode != 0:
             said = (done.stdout[-1000:] + done.stderr[-1000:]).strip()
             raise MachineError(f"{self.name}: {' '.join(command)} ended with {done.returncode}: {said}")
         return done.stdout
+
+    def carry(self, source: Path, target: str) -> None:
+        """A file onto the machine without its network, as on a stick."""
+        payload = self._payload()
+        if payload is None:
+            raise MachineError(f"{self.name} does not run")
+        with source.open("rb") as content:
+            subprocess.run([*_enter(payload), "sh", "-c", 'cat > "$0"', target], stdin=content, check=True, timeout=120)
 
     def command_lines(self) -> list[str]:
         """Of every process on it, seen from out here."""
@@ -213,6 +219,15 @@ class Machine:
         tops = [_CGROUPS / "systemd", _CGROUPS / "unified", _CGROUPS]
         name = f"{self._network.name}-{self.name}"
         return [top / name for top in tops if os.access(top / "cgroup.procs", os.W_OK)]
+
+
+def _enter(payload: Process) -> list[str]:
+    """What stands before a command that root runs on the machine of this init."""
+    return [
+        "nsenter", "--target", str(payload.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root",
+        "--wd=/", "--", "env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL=C.UTF-8",
+    ]  # fmt: skip
 
 
 def _command_lines(top: Process) -> list[str]:

@@ -16,6 +16,7 @@ from tests.fleet.floor import HOME, ROOT, Floor, FloorError
 WHEELHOUSE = ROOT / "var/wheelhouse"
 SLOT = SlotId("pump-vibration")
 HUB_KIND = "hub-light"
+CALIBRATION = 400  # windows, some ten seconds: two versions of one model then have the same limits, but for chance
 PASSPHRASE = "correct horse battery staple"  # of a root key that lives for one test
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 # One machine, one axis: little work for the simulator, so that a fleet of them fits on two cores.
@@ -79,7 +80,7 @@ def furnish(floor: Floor, **hub_settings: Any) -> None:
 def bundle_file(version: str) -> Path:
     """A bundle for the sensors of this plant."""
     path = HOME / f"{SLOT}-{version}.mwb"
-    path.write_bytes(bundle_bytes(version, SLOT))
+    path.write_bytes(bundle_bytes(version, SLOT, calibration=CALIBRATION))
     return path
 
 

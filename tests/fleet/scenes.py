@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,9 @@ def windows_scored(hub: HubApi, name: str) -> int:
     return sum(int(point["windows"]) for point in hub.gateway(name)["points"])
 
 
-def second_run(floor: Floor, step: Step, playbook: str = "site") -> Played:
+def second_run(floor: Floor, step: Step, playbook: str = "site", extra: Mapping[str, Any] | None = None) -> Played:
     """The same again changes nothing."""
-    played = play(floor, playbook)
+    played = play(floor, playbook, extra=extra)
     step.played.append(played)
     assert played.changes == 0, f"a second run of {playbook} changed {played.changed}"
     step.seen.append("nothing changed")
@@ -146,3 +147,33 @@ def watchdog_bites(floor: Floor, host: str) -> None:
         watched_s + 120.0,
     )
     assert int(property_of(floor, host, unit, "NRestarts")) >= 1
+
+
+def nothing_left(floor: Floor, host: str) -> None:
+    """No unit, file, process or user of ours is on the machine."""
+    machine = floor.machines[host]
+    units = machine.inside("systemctl", "list-unit-files", "--no-legend", "millwright-*", check=False)
+    assert units.strip() == "", units
+    for path in ("/etc/millwright", "/var/lib/millwright", "/opt/millwright", "/usr/local/sbin/millwright-pull"):
+        assert machine.inside("sh", "-c", f"test ! -e {path} && echo none", check=False) == "none\n", path
+    assert machine.inside("getent", "passwd", "millwright-agent", check=False) == ""
+    nothing_runs(floor, host)
+
+
+def nothing_runs(floor: Floor, host: str) -> None:
+    """No process of ours is on the machine."""
+    ours = [line for line in floor.machines[host].command_lines() if "/millwright" in line or "mosquitto" in line]
+    assert ours == []
+
+
+def carry_bundle(floor: Floor, host: str, folder: Path) -> None:
+    """What the playbook `pull` wrote for a gateway, by hand to `/root/stick` on it."""
+    floor.machines[host].inside("mkdir", "-p", "/root/stick")
+    for name in (f"{host}.tar", f"{host}.tar.sig", "apply.sh", "allowed_signers"):
+        floor.machines[host].carry(folder / name, f"/root/stick/{name}")
+
+
+def apply_refuses(floor: Floor, host: str, *command: str) -> None:
+    """The script that applies a bundle finds it not good, by its exit code."""
+    shown = floor.machines[host].inside("sh", "-c", '"$@"; echo "code $?"', "sh", *command, check=False)
+    assert shown.strip().splitlines()[-1] == "code 4", shown

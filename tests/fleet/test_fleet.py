@@ -6,6 +6,7 @@ systemd says, which ports answer, what the hub's API tells.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -45,8 +46,6 @@ errors = "0"
 success = "100 %"
 shadow_windows = 40
 soak_windows = 20
-[limits]
-score_up = 3.0 # both calibrate on ten windows of their own: their levels are a matter of chance
 """
 
 
@@ -286,6 +285,52 @@ def test_a_revoked_gateway_is_out(fleet: Fleet) -> None:
         assert fleet.certificates("gw-2") == set()
         assert fleet.hub.online("gw-1")
         step.seen.append("its session ended, and 30 s of trying did not bring it back; the others stay")
+
+
+def test_decommissioning(fleet: Fleet) -> None:
+    floor = fleet.floor
+    with fleet.story.step("decommission.yml", "gw-2") as step:
+        step.played.append(play(floor, "decommission", extra={"decommission": "gw-2"}))
+        scenes.nothing_left(floor, "gw-2")
+        assert not scenes.is_open(floor, "gw-2", 1883)
+        assert fleet.hub.online("gw-1")
+        scenes.second_run(floor, step, "decommission", extra={"decommission": "gw-2"})
+        step.seen.append("nothing of ours is on it, the others stay")
+
+
+def test_a_gateway_that_nobody_reaches(fleet: Fleet) -> None:
+    """The one that was cleared, in another place: nothing comes to it but what a person carries there."""
+    floor, gateway = fleet.floor, fleet.floor.machines["gw-2"]
+    with fleet.story.step("pull.yml", "gw-2") as step:
+        gateway.inside("systemctl", "stop", "ssh.service")
+        floor.hang_up("gw-2")
+        assert not scenes.is_open(floor, "gw-2", 22)
+        scenario = "/root/stick/scenario.toml"
+        step.played.append(
+            play(
+                floor,
+                "pull",
+                limit=["millwright_hub", "gw-2"],
+                extra={"millwright_version": NEXT, "sensors_sim_scenario": scenario},
+            )
+        )
+        scenes.carry_bundle(floor, "gw-2", fleet.backup.with_name("pull"))
+        gateway.carry(floor.folder / "scenario.toml", scenario)
+    with fleet.story.step("carried there and applied", "gw-2") as step:
+        apply = ("sh", "/root/stick/apply.sh")
+        gateway.inside(
+            "sh", "-c", "cd /root/stick && cp gw-2.tar bad.tar && cp gw-2.tar.sig bad.tar.sig && echo >> bad.tar"
+        )
+        scenes.apply_refuses(floor, "gw-2", *apply, "/root/stick/bad.tar", "/root/stick/allowed_signers")
+        scenes.nothing_runs(floor, "gw-2")
+        gateway.inside(*apply, "/root/stick/gw-2.tar", "/root/stick/allowed_signers", timeout_s=600.0)
+        scenes.seen_online(floor, fleet.hub, "gw-2")
+        fleet.await_version(NEXT, "gw-2")
+        again = gateway.inside("millwright-pull", "/root/stick/gw-2.tar", timeout_s=600.0)
+        assert re.search(r"changed=0 .*failed=0", again), again
+        gateway.inside("systemctl", "start", "ssh.service")
+        scenes.everything_runs(floor, step, "gw-2")
+        step.seen.append("a spoiled file is refused; the hub hears it again; once more changes nothing")
 
 
 def test_a_hundred_days_off_the_network(fleet: Fleet) -> None:
