@@ -65,6 +65,14 @@ class RevokeAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class RetireAnswer:
+    """`changed`: it was not retired before."""
+
+    gateway: str
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CertificateBody:
     """A certificate that was issued to a gateway."""
 

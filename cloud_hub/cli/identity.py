@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     group.command("revoke-authority")(revoke_authority)
     group.command("token")(token)
     group.command("revoke")(revoke)
+    group.command("retire")(retire)
     group.command("crl")(crl)
     group.command("list")(list_certificates)
     group.command("broker-files")(broker_files)
@@ -192,6 +193,25 @@ def revoke(
             raise HubError(f"gateway {gateway} is revoked, but its session could not be ended: {error}") from error
         typer.echo("its session at the broker was ended")
     write_result(json, {"gateway": gateway, "revoked": [r.serial for r in rows], "kicked": kicked})
+
+
+def retire(
+    gateway: Gateway,
+    home: HomeOption = DEFAULT_HOME,
+    why: Annotated[str, typer.Option(help="For the record.")] = "retired",
+    json: JsonOption = None,
+) -> None:
+    """Take a gateway that was revoked out of the fleet: out of lists, counts and rollouts. Its history stays, and it is
+    back as soon as it reports itself again.
+    """
+    from cloud_hub.store.database import open_database
+    from cloud_hub.store.retirement import retire as retire_gateway
+
+    settings, _ = _open(home)
+    with open_database(settings) as database:
+        changed = retire_gateway(database, caller(), gateway, why, time.time())
+    typer.echo(f"gateway {gateway} {'is retired' if changed else 'was retired before'}")
+    write_result(json, {"gateway": gateway, "changed": changed})
 
 
 def crl(

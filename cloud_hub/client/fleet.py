@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cloud_hub.api.answers import CertificateBody, CommandSent, NewEnrolToken, RevokeAnswer
+from cloud_hub.api.answers import CertificateBody, CommandSent, NewEnrolToken, RetireAnswer, RevokeAnswer
 from cloud_hub.client.wire import Pages, Part, at
 from cloud_hub.store import views as v
 from cloud_hub.store.inventory_views import InventoryView
@@ -23,10 +23,16 @@ class Fleet(Part):
         return self.wire.get(Overview, "/overview", {"since": since})
 
     def gateways(
-        self, *, online: bool | None = None, sort: GatewaySort | None = None, limit: int | None = None
+        self,
+        *,
+        online: bool | None = None,
+        retired: bool | None = None,
+        sort: GatewaySort | None = None,
+        limit: int | None = None,
     ) -> Pages[v.GatewayView]:
-        """Gateways by id."""
-        return self.wire.pages(v.GatewayView, "/gateways", {"online": online, "sort": sort, "limit": limit})
+        """Gateways by id; `retired`: those that were taken out of the fleet, which are in no other list."""
+        query = {"online": online, "retired": retired, "sort": sort, "limit": limit}
+        return self.wire.pages(v.GatewayView, "/gateways", query)
 
     def gateway(self, gateway: str) -> v.GatewayDetail:
         """One gateway with slots, points, counters, latest health and current want."""
@@ -185,6 +191,10 @@ class Fleet(Part):
     def revoke(self, gateway: str, why: str) -> RevokeAnswer:
         """Revoke all certificates and tokens of a gateway, and end its session at the broker."""
         return self.wire.send("POST", RevokeAnswer, at("gateways", gateway, "revoke"), {"why": why})
+
+    def retire(self, gateway: str, why: str) -> RetireAnswer:
+        """Take a gateway that was revoked out of the fleet; its history stays."""
+        return self.wire.send("POST", RetireAnswer, at("gateways", gateway, "retire"), {"why": why})
 
     def authority(self) -> bytes:
         """The root certificate, PEM. Needs no token."""

@@ -56,6 +56,9 @@ def report(member: Member, fact: Fact | None, plan: Plan, cohort: Cohort, now_s:
 
     Args: listening_s: since when the hub has heard gateways without a break. Its own silence is nobody's fault.
     """
+    if fact is not None and fact.retired and member.stage in _CHANGED | {Stage.WAITING}:
+        gone = failed(member, plan, "superseded", "the gateway was retired", now_s)
+        return msgspec.structs.replace(gone, forgiven=True)
     if member.stage not in _CHANGED or member.due is not None or not member.sent or member.try_seq == 0:
         return member
     for _ in range(len(Stage)):  # a gateway may have come several stages further since we last looked

@@ -37,7 +37,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     the broker is known to have it. `since_s`: when it came to its stage, by the hub's clock. `previous`: the bundle to
     return to, None: the slot was empty. `was_online`: when its want was issued. `windows`: scored in this stage, as
     last judged; `ready`: they are enough and good. `baseline`: what the champion did beside the candidate. `origin`:
-    what the candidate had done when it began to decide. `forgiven`: somebody resumed in spite of this failure.
+    what the candidate had done when it began to decide. `forgiven`: somebody resumed in spite of this failure,
+    or its gateway was retired: it counts no more.
     """
 
     gateway: str
@@ -105,6 +106,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """What the hub knows of a gateway and the slot. `reported_seq`: the want it says it follows. `wanted`: what the
     newest want issued to it, `wanted_seq`, asks of the slot. `shadow`: the behaviour of the candidate.
+    `retired`: it was taken out of the fleet.
     """
 
     gateway: str
@@ -121,6 +123,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     wanted: str | None = None
     wanted_seq: int = 0
     time_zone: str | None = None
+    retired: bool = False
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):

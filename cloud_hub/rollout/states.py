@@ -87,7 +87,8 @@ ROLLOUT: dict[Status, dict[Event, Status]] = {
 }
 
 GATEWAY: dict[Stage, dict[Step, Stage]] = {
-    G.WAITING:  {P.TRIED: G.SENT},
+    # One that is retired before its turn fails without ever having been tried.
+    G.WAITING:  {P.TRIED: G.SENT, P.FAILED: G.FAILED},
     # Where nothing ran before there is nothing to run beside.
     G.SENT:     {P.SHADOWS: G.SHADOW, P.RUNS: G.RUNNING, P.FAILED: G.FAILED, P.RETURNED: G.RETURNED},
     G.SHADOW:   {P.RELEASED: G.RELEASED, P.RUNS: G.RUNNING, P.FAILED: G.FAILED, P.RETURNED: G.RETURNED},

@@ -38,13 +38,14 @@ class Figures:
 
 def fleet_figures(session: Session, now_s: float) -> Figures:
     """Count the fleet."""
-    online = dict(session.execute(select(t.Gateway.online, func.count()).group_by(t.Gateway.online)).all())
+    here = t.Gateway.retired_s.is_(None)
+    online = dict(session.execute(select(t.Gateway.online, func.count()).where(here).group_by(t.Gateway.online)).all())
     silent = select(func.count()).where(t.Gateway.online.is_(True), t.Gateway.last_seen_s < now_s - SILENT_S)
     points = select(t.Point.verdict, func.count()).where(t.Point.current.is_(True)).group_by(t.Point.verdict)
     raised = select(t.Alarm.verdict, func.count()).where(t.Alarm.status == "raised").group_by(t.Alarm.verdict)
     over = [status.value for status in OVER]
     rollouts = select(t.Rollout.status, func.count()).where(t.Rollout.status.not_in(over)).group_by(t.Rollout.status)
-    agents = select(t.Gateway.agent_version, func.count()).group_by(t.Gateway.agent_version)
+    agents = select(t.Gateway.agent_version, func.count()).where(here).group_by(t.Gateway.agent_version)
     until = (
         select(func.max(t.Certificate.not_after_s))
         .where(t.Certificate.revoked_s.is_(None))

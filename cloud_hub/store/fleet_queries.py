@@ -35,10 +35,15 @@ _WORST_FIRST: tuple[v.Verdict, ...] = ("alarm", "warn", "warming_up", "ok")  # n
 
 
 def list_gateways(
-    session: Session, paging: Paging, *, online: bool | None = None, sort: GatewaySort = "id"
+    session: Session,
+    paging: Paging,
+    *,
+    online: bool | None = None,
+    retired: bool = False,
+    sort: GatewaySort = "id",
 ) -> Page[v.GatewayView]:
-    """Gateways by id, or as `sort` says."""
-    query = select(t.Gateway)
+    """Gateways by id, or as `sort` says: those of the fleet, or those that were taken out of it."""
+    query = select(t.Gateway).where(t.Gateway.retired_s.is_not(None) if retired else t.Gateway.retired_s.is_(None))
     if online is not None:
         query = query.where(t.Gateway.online.is_(online))
     return fetch_page(session, query, _GATEWAYS[sort], paging, _gateway)
@@ -261,6 +266,7 @@ def _gateway(row: t.Gateway) -> v.GatewayView:
         state_s=row.state_s,
         first_seen_s=row.first_seen_s,
         last_seen_s=row.last_seen_s,
+        retired_s=row.retired_s,
     )
 
 

@@ -176,7 +176,7 @@ def _changed_gateways() -> Select[str, bool, float, bool]:
     return (
         select(t.Gateway.id, t.Gateway.online, t.Gateway.last_seen_s, t.HookGateway.online)
         .outerjoin(t.HookGateway, t.HookGateway.gateway == t.Gateway.id)
-        .where(t.HookGateway.online.is_distinct_from(t.Gateway.online))
+        .where(t.HookGateway.online.is_distinct_from(t.Gateway.online), t.Gateway.retired_s.is_(None))
     )
 
 

@@ -18,9 +18,11 @@ _LIST = "inventory"
 
 
 def list_inventory(session: Session, paging: Paging, now_s: float) -> Page[InventoryView]:
-    """Every gateway that was seen or labelled, by id. Raises: CursorError."""
+    """Every gateway that was seen or labelled, by id, but for those that were retired. Raises: CursorError."""
     limit = max(1, min(paging.limit, MAX_LIMIT))
-    named = union(select(t.Gateway.id.label("id")), select(t.GatewaySite.gateway.label("id"))).subquery()
+    named = union(
+        select(t.Gateway.id.label("id")).where(t.Gateway.retired_s.is_(None)), select(t.GatewaySite.gateway.label("id"))
+    ).subquery()
     query = select(named.c.id).order_by(named.c.id).limit(limit + 1)
     if paging.cursor is not None:
         query = query.where(named.c.id > decode_cursor(paging.cursor, _LIST, (str,))[0])

@@ -45,7 +45,9 @@ def health_map(session: Session, limit: int = MAX_TILES) -> HealthMap:
 def gateway_counts(session: Session) -> GatewayCounts:
     """How many gateways there are, and are there."""
     total, online = session.execute(
-        select(func.count(), func.coalesce(func.sum(_one_if(t.Gateway.online.is_(True))), 0)).select_from(t.Gateway)
+        select(func.count(), func.coalesce(func.sum(_one_if(t.Gateway.online.is_(True))), 0))
+        .select_from(t.Gateway)
+        .where(t.Gateway.retired_s.is_(None))
     ).one()
     return GatewayCounts(total, online)
 
@@ -54,13 +56,13 @@ def gateway_changes(session: Session, since_s: float, limit: int = 10) -> tuple[
     """Gateways that went away or were first heard since then, the latest first."""
     gone = (
         select(t.Gateway.id, t.Gateway.last_seen_s)
-        .where(t.Gateway.online.is_(False), t.Gateway.last_seen_s >= since_s)
+        .where(t.Gateway.online.is_(False), t.Gateway.last_seen_s >= since_s, t.Gateway.retired_s.is_(None))
         .order_by(t.Gateway.last_seen_s.desc())
         .limit(limit)
     )
     new = (
         select(t.Gateway.id, t.Gateway.first_seen_s)
-        .where(t.Gateway.first_seen_s >= since_s)
+        .where(t.Gateway.first_seen_s >= since_s, t.Gateway.retired_s.is_(None))
         .order_by(t.Gateway.first_seen_s.desc())
         .limit(limit)
     )

@@ -89,10 +89,16 @@ class SqlRegistry:
             return set(session.scalars(query)) | set(session.scalars(rolled_out))
 
     def standing_wants(self) -> Iterator[Sequence[WantRecord]]:
-        """The newest want of each gateway, in batches, by the gateways' names."""
+        """The newest want of each gateway that was not retired, in batches, by the gateways' names."""
+        retired = select(t.Gateway.id).where(t.Gateway.id == t.Want.gateway, t.Gateway.retired_s.is_not(None))
         after = ""
         while True:
-            query = select(t.Want.gateway).where(t.Want.gateway > after).distinct().order_by(t.Want.gateway)
+            query = (
+                select(t.Want.gateway)
+                .where(t.Want.gateway > after, ~retired.exists())
+                .distinct()
+                .order_by(t.Want.gateway)
+            )
             with self._database.read() as session:
                 gateways = list(session.scalars(query.limit(_BATCH)))
                 wants = newest_wants(session, gateways)

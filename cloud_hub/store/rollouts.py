@@ -346,6 +346,7 @@ class FactReader:
                     t.GatewaySlot.champion,
                     t.GatewaySlot.candidate,
                     t.GatewaySite.time_zone,
+                    t.Gateway.retired_s,
                 )
                 .join(t.Gateway, t.Gateway.id == t.RolloutMember.gateway)
                 .outerjoin(
@@ -358,7 +359,7 @@ class FactReader:
             return {row[0]: self._fact(row, wanted) for row in session.execute(query)}
 
     def _fact(self, row: tuple[Any, ...], wanted: Mapping[str, tuple[int, str | None]]) -> Fact:
-        gateway, online, seen_s, seq, phase, active, candidate, error, champion, shadow, zone = row
+        gateway, online, seen_s, seq, phase, active, candidate, error, champion, shadow, zone, retired_s = row
         wanted_seq, wanted_sha = wanted.get(gateway, (0, None))
         return Fact(
             gateway=gateway,
@@ -375,6 +376,7 @@ class FactReader:
             wanted=wanted_sha,
             wanted_seq=wanted_seq,
             time_zone=zone,
+            retired=retired_s is not None,
         )
 
     def _wanted(self, session: Session) -> dict[str, tuple[int, str | None]]:

@@ -22,7 +22,9 @@ CaptureStatus = Literal["receiving", "complete", "stored"]
 
 @dataclass(frozen=True, slots=True)
 class GatewayView:
-    """A gateway. `state_s` is when it made its last report, by its clock; `last_seen_s` is by the hub's."""
+    """A gateway. `state_s` is when it made its last report, by its clock; `last_seen_s` is by the hub's. `retired_s`:
+    when it was taken out of the fleet, unless it has come back.
+    """
 
     id: str
     online: bool
@@ -35,6 +37,7 @@ class GatewayView:
     state_s: float | None
     first_seen_s: float
     last_seen_s: float
+    retired_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

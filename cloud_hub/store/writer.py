@@ -212,6 +212,7 @@ def _gateway_values(state: AgentState) -> dict[str, object]:
         "rss_mb": state.rss_mb,
         "outbox_bytes": state.outbox_bytes,
         "counters": state.counters,
+        "retired_s": None,  # whoever was let in anew belongs to the fleet again
     }
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +33,11 @@ from cloud_hub.client import (
 )
 from cloud_hub.errors import SettingsError
 from cloud_hub.rollout.plan import Cohort, Plan
+from cloud_hub.store.writer import Received, Writer
 from tests.cloud_hub.mlops_kit import table
 from tests.cloud_hub.whole_hub import served, whole_hub
 from tests.simulators.fleet import NEW, OTHER, SLOT
+from tests.simulators.hub import state
 
 ALARM = "gw-1.a1"
 PAGE = Path(cloud_hub.client.__file__).with_name("README.md")
@@ -148,6 +151,10 @@ def _of_the_fleet(site: Site, hub: HubClient) -> None:
     assert fleet.create_enrol_token("gw-9", hours=2).gateway == "gw-9"
     assert fleet.certificates("gw-9") == []
     assert fleet.revoke("gw-9", "stolen").serials == []
+    gone = [state("gw-8"), state("gw-8", online=False)]
+    Writer(site.app.state.context.database, time.time).store([Received(one) for one in gone])
+    assert fleet.retire("gw-8", "scrapped").changed
+    assert [one.id for one in fleet.gateways(retired=True)] == ["gw-8"]
     sent = fleet.record("gw-1", "P-101", "de", 5, expires_in_s=60, key="c1")
     assert fleet.record("gw-1", "P-101", "de", 5, expires_in_s=60, key="c1") == sent
     assert fleet.recalibrate("gw-1", "P-101", "de").id != sent.id

@@ -23,6 +23,7 @@ from cloud_hub.rollout.states import GATEWAY, ROLLOUT, RolloutError, Stage, Stat
 from cloud_hub.services import ask
 from cloud_hub.store.database import Database
 from cloud_hub.store.registry import SqlRegistry
+from cloud_hub.store.retirement import retire
 from cloud_hub.store.rollout_queries import put_site
 from cloud_hub.store.rollout_views import SiteView
 from models.contract.messages import Behaviour
@@ -106,6 +107,21 @@ def test_the_hubs_own_silence_is_nobodys_fault(database: Database):
     world.service(world.fleet)
     assert world.stages()["failed"] == 0
     assert world.run(40, until="finished").status is Status.FINISHED
+
+
+def test_a_gateway_that_is_retired_meanwhile_is_no_error(database: Database):
+    world = world_of(database)
+    gone = world.fleet.gateways[CANARY[0]]
+    world.create(plan())
+    world.run(3)
+    gone.quiet = True
+    with database.write() as session:
+        session.execute(text("UPDATE gateways SET online = false WHERE id = :g"), {"g": gone.name})
+    assert retire(database, command_line("root"), gone.name, "scrapped", NOW)
+    rollout = world.run(60, until="finished")
+    member = world.members()[gone.name]
+    assert (rollout.status, member.kind, member.detail) == (Status.FINISHED, "superseded", "the gateway was retired")
+    assert world.stages()["done"] == 19
 
 
 def test_a_gateway_that_never_comes_is_no_error_and_is_given_its_bundle_back(database: Database):

@@ -182,7 +182,9 @@ class Machine:
         if payload is None:
             raise MachineError(f"{self.name} does not run")
         with source.open("rb") as content:
-            subprocess.run([*_enter(payload), "sh", "-c", 'cat > "$0"', target], stdin=content, check=True, timeout=120)
+            subprocess.run(
+                [*_enter(payload), "tee", target], stdin=content, stdout=subprocess.DEVNULL, check=True, timeout=120
+            )
 
     def command_lines(self) -> list[str]:
         """Of every process on it, seen from out here."""

@@ -292,10 +292,12 @@ def test_decommissioning(fleet: Fleet) -> None:
     with fleet.story.step("decommission.yml", "gw-2") as step:
         step.played.append(play(floor, "decommission", extra={"decommission": "gw-2"}))
         scenes.nothing_left(floor, "gw-2")
+        listed = {one["id"] for one in fleet.hub.get("gateways")["items"]}
+        assert listed == {"gw-1", "gw-3"}
         assert not scenes.is_open(floor, "gw-2", 1883)
         assert fleet.hub.online("gw-1")
         scenes.second_run(floor, step, "decommission", extra={"decommission": "gw-2"})
-        step.seen.append("nothing of ours is on it, the others stay")
+        step.seen.append("nothing of ours is on it, and the hub lists the others")
 
 
 def test_a_gateway_that_nobody_reaches(fleet: Fleet) -> None:

@@ -210,6 +210,9 @@ def test_revoked_and_thrown_out_then_enrolled_anew(site: Site, tmp_path: Path) -
         time.sleep(3.0)
         assert gateway.seen(online=False)
         assert bystander.connected
+        for said in ("is retired", "was retired before"):
+            done = site.cloud_hub("identity", "retire", gateway.name)
+            assert (done.returncode, done.stdout) == (0, f"gateway {gateway.name} {said}\n"), done.stderr
         # The running agent takes the new certificate as soon as somebody has enrolled it anew.
         assert gateway.enrol(site.plant.token(gateway.name)).returncode == 0
         wait_for("it is back", gateway.seen, gateway.said)

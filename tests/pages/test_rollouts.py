@@ -114,6 +114,30 @@ def test_a_gateway_is_let_in_and_shut_out(own_hub: OwnHub, visit: Open, size: tu
 
 
 @SIZES
+def test_a_gateway_is_retired(own_hub: OwnHub, visit: Open, size: tuple[int, int]) -> None:
+    _, url = own_hub()
+    page = visit("/gateways/gw-pumps", size, url=url).page
+    expect(page.locator("#retire")).to_contain_text("Not now: it is online, stop it first.")
+    page.goto(f"{url}/gateways/gw-offline")
+    page.locator("summary", has_text="Retire").click()
+    page.get_by_label("Why").fill("scrapped")
+    page.get_by_label("Type gw-offline").fill("gw-pumps")
+    page.get_by_role("button", name="Retire gw-offline").click()
+    expect(page.get_by_role("alert")).to_contain_text("type gw-offline to say that you mean it")
+    page.locator("summary", has_text="Retire").click()
+    page.get_by_label("Why").fill("scrapped")
+    page.get_by_label("Type gw-offline").fill("gw-offline")
+    page.get_by_role("button", name="Retire gw-offline").click()
+    expect(page.get_by_role("status").first).to_contain_text("Gateway gw-offline is retired")
+    expect(page.get_by_text("Taken out of the fleet")).to_be_visible()
+    expect(page.locator("#retire")).to_have_count(0)
+    page.goto(f"{url}/gateways")
+    expect(page.get_by_role("table", name="Gateways")).not_to_contain_text("gw-offline")
+    page.goto(f"{url}/gateways?online=retired")
+    expect(page.get_by_role("table", name="Gateways")).to_contain_text("gw-offline")
+
+
+@SIZES
 def test_how_a_gateway_stands(visit: Open, size: tuple[int, int]) -> None:
     page = visit("/gateways?online=yes", size, role="viewer").page
     expect(page.get_by_role("row", name="gw-offline")).to_have_count(0)

@@ -20,6 +20,8 @@ from cloud_hub.services.gateways import GatewayDesk
 from cloud_hub.store import fleet_queries, history_queries, rollout_queries
 from cloud_hub.store.gateway_queries import standing_of
 from cloud_hub.store.paging import Paging
+from cloud_hub.store.retirement import obstacle
+from cloud_hub.store.retirement import retire as retire_gateway
 from cloud_hub.store.views import GatewayDetail
 from models.contract.ids import ID_PATTERN
 
@@ -40,7 +42,8 @@ def list_gateways(
     online: Annotated[str, Query(max_length=8)] = "",
 ) -> HTMLResponse:
     """Gateways by id, with versions, certificates and what waits in their outboxes."""
-    page = fleet_queries.list_gateways(session, paging, online={"yes": True, "no": False}.get(online))
+    is_online = {"yes": True, "no": False}.get(online)
+    page = fleet_queries.list_gateways(session, paging, online=is_online, retired=online == "retired")
     standing = standing_of(session, [one.id for one in page.items], context.now_s())
     has_desk = context.workshop is not None and context.workshop.desk is not None
     return render(request, "gateways/list.html.j2", page=page, standing=standing, online=online, has_desk=has_desk)
@@ -90,6 +93,7 @@ def show_gateway(request: Request, session: SessionDep, context: ContextDep, gat
         alarms=history_queries.list_alarms(session, _FEW, gateway=gateway, status="raised").items,
         standing=standing_of(session, [gateway], now_s)[gateway],
         has_desk=desk is not None,
+        obstacle=obstacle(session, gateway, now_s),
     )
 
 
@@ -136,6 +140,26 @@ def revoke(
         return redirect(request, path, str(error), "problem")
     ended = " Its session was ended." if done.session_ended else ""
     return redirect(request, path, f"Revoked: {len(done.serials)} certificates. {done.broker}.{ended}")
+
+
+@router.post("/gateways/{gateway}/retire")
+def retire(
+    request: Request,
+    context: ContextDep,
+    caller: Annotated[Principal, Depends(needs(Permission.GATEWAYS_REVOKE))],
+    gateway: GatewayName,
+    why: Text = "",
+    typed: Text = "",
+) -> RedirectResponse:
+    """Take it out of the fleet."""
+    path = f"/gateways/{quote(gateway, safe='')}"
+    if typed.strip() != gateway:
+        return redirect(request, path, f"Not retired: type {gateway} to say that you mean it.", "problem")
+    try:
+        retire_gateway(context.database, caller, gateway, why.strip() or "retired", context.now_s())
+    except (ConflictError, NotFoundError) as error:
+        return redirect(request, path, str(error), "problem")
+    return redirect(request, path, f"Gateway {gateway} is retired. Its history stays.")
 
 
 def _desk(desk: GatewayDesk | None) -> GatewayDesk:

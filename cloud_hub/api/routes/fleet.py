@@ -34,10 +34,16 @@ def get_overview(session: SessionDep, context: ContextDep, since: TimeFilter = N
 
 @router.get("/gateways", responses=_LIST)
 def list_gateways(
-    session: SessionDep, paging: PagingDep, online: bool | None = None, sort: GatewaySort = "id"
+    session: SessionDep,
+    paging: PagingDep,
+    online: bool | None = None,
+    retired: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
+    sort: GatewaySort = "id",
 ) -> Page[v.GatewayView]:
-    """Gateways by id, or those not heard for longest first, or those with the fullest outbox."""
-    return queries.list_gateways(session, paging, online=online, sort=sort)
+    """Gateways by id, or those not heard for longest first, or those with the fullest outbox; `retired`: those that
+    were taken out of the fleet, which are in no other list.
+    """
+    return queries.list_gateways(session, paging, online=online, retired=retired, sort=sort)
 
 
 @router.get("/gateways/{gateway}", responses=_ONE)

@@ -1,4 +1,4 @@
-"""Letting gateways in and shutting them out: enrolment tokens, certificates, revocation."""
+"""Letting gateways in, shutting them out and taking them out: enrolment tokens, certificates, revocation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud_hub.accounts.permissions import Permission, Principal
-from cloud_hub.api.answers import CertificateBody, NewEnrolToken, RevokeAnswer
+from cloud_hub.api.answers import CertificateBody, NewEnrolToken, RetireAnswer, RevokeAnswer
 from cloud_hub.api.conditions import json_only
 from cloud_hub.api.context import ContextDep, WorkshopDep
 from cloud_hub.api.guard import needs
@@ -17,6 +17,7 @@ from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.errors import ConflictError
 from cloud_hub.services.gateways import MAX_HOURS, GatewayDesk
+from cloud_hub.store.retirement import retire as retire_gateway
 from models.contract.ids import ID_PATTERN
 
 router = APIRouter(tags=["gateways"])
@@ -104,4 +105,23 @@ def revoke(
     done = desk.revoke(caller, gateway, body.why, context.now_s())
     return RevokeAnswer(
         gateway=done.gateway, serials=list(done.serials), broker=done.broker, session_ended=done.session_ended
+    )
+
+
+@router.post(
+    "/gateways/{gateway}/retire",
+    responses=_CHANGE | problem_responses(HTTPStatus.NOT_FOUND),
+    dependencies=_CHANGES,
+)
+def retire(
+    context: ContextDep,
+    caller: Annotated[Principal, Depends(needs(Permission.GATEWAYS_REVOKE))],
+    gateway: GatewayName,
+    body: RevokeBody,
+) -> RetireAnswer:
+    """Take a gateway that was revoked out of the fleet: out of lists, counts and rollouts. Its alarms that last return
+    to normal, and its history stays. It is back as soon as it reports itself again.
+    """
+    return RetireAnswer(
+        gateway=gateway, changed=retire_gateway(context.database, caller, gateway, body.why, context.now_s())
     )

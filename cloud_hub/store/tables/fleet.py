@@ -11,7 +11,9 @@ from cloud_hub.store.tables.base import BIG_ID, BOOT, ID, SHA256, WORD, Base
 
 
 class Gateway(Base):
-    """A gateway as it last reported itself. `state_s` is None until its first state came."""
+    """A gateway as it last reported itself. `state_s` is None until its first state came. `retired_s`: taken out of the
+    fleet, and not heard of since.
+    """
 
     __tablename__ = "gateways"
 
@@ -27,6 +29,7 @@ class Gateway(Base):
     rss_mb: Mapped[float] = mapped_column(default=0.0)
     outbox_bytes: Mapped[int] = mapped_column(default=0)
     counters: Mapped[dict[str, int]] = mapped_column(default=dict)
+    retired_s: Mapped[float | None]
 
 
 class GatewaySlot(Base):
