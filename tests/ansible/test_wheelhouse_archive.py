@@ -43,9 +43,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def without_network(command: list[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run where there is not even a loopback device that is up. Root needs no more; others need a user namespace."""
+    """Run where there is not even a loopback device that is up. Root needs no more; others need a user namespace. Nothing
+    has a place to put what it would like to keep.
+    """
     unshare = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C.UTF-8"}
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
     return subprocess.run(
         [*unshare, *map(str, command)], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

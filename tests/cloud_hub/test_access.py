@@ -71,6 +71,7 @@ async def _status(app: FastAPI, route: Route, headers: dict[str, str]) -> int:
 
     task = asyncio.ensure_future(app(scope, receive, send))
     await asyncio.wait([found, task], return_when=asyncio.FIRST_COMPLETED, timeout=60.0)
+    await asyncio.wait([task], timeout=5.0)  # it is told that the caller has gone; cancelled, it would clear nothing up
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):
         await task

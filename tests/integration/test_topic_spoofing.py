@@ -6,6 +6,7 @@ commands are signed by the real director, reports are well formed. Nothing of it
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import subprocess
 import time
@@ -161,6 +162,9 @@ def signed_command(scene: Scene) -> bytes:
     return hub_repository(scene.site.plant.settings).sign_command(body)
 
 
+_NUMBERS = itertools.count(1)
+
+
 def reports(gateway: str) -> dict[type[topics.Address], bytes]:
     """What gw-2 would like the hub to believe of a gateway."""
     made = {
@@ -170,7 +174,7 @@ def reports(gateway: str) -> dict[type[topics.Address], bytes]:
             gateway=gateway, boot_id=BOOT, seq=1, alarm="a", kind="raised", verdict="alarm", machine="P-101",
             point="de", slot="s", bundle_sha256="0" * 64, bundle_version="1", time_s=time.time(), score=9.0, peak=9.0,
         ),
-        topics.Trend: TrendBatch(gateway=gateway, boot_id=BOOT, seq=1),
+        topics.Trend: TrendBatch(gateway=gateway, boot_id=BOOT, seq=next(_NUMBERS)),  # each looks like no other
         topics.Capture: CaptureChunk(
             gateway=gateway, capture="c", machine="P-101", point="de", index=0, total=1, rate_hz=1.0, axes=["x"],
             units="g", time_s=time.time(), data=bytes(8),
