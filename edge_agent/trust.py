@@ -116,14 +116,20 @@ class TrustStore:
         )  # fmt: skip
 
     def _ask(self, question: AnyQuestion) -> Answer:
-        with self._one_at_a_time, tempfile.TemporaryDirectory(prefix="millwright-trust-") as scratch:
-            answer = self._run_worker(msgspec.json.encode(question), Path(scratch))
+        try:
+            with self._one_at_a_time, tempfile.TemporaryDirectory(prefix="millwright-trust-") as scratch:
+                answer = self._run_worker(msgspec.json.encode(question), Path(scratch))
+        except OSError as error:  # no process, no scratch folder, no room in it: another time, perhaps
+            raise TrustError("worker_failed", f"trust worker: cannot be started: {error}") from error
         if answer.reason is not None:
             raise TrustError(answer.reason, answer.text)
         return answer
 
     def _run_worker(self, question: bytes, scratch: Path) -> Answer:
-        """One run of the worker. Its output goes to files, so that it can neither block us nor fill our memory."""
+        """One run of the worker. Its output goes to files, so that it can neither block us nor fill our memory.
+
+        Raises: TrustError: `worker_failed`. OSError: it cannot be started.
+        """
         paths = [_ROOT_OF_PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = os.environ | {"TMPDIR": str(scratch), "PYTHONPATH": os.pathsep.join(paths)}
         with (scratch / "answer").open("w+b") as out, (scratch / "log").open("w+b") as log:
@@ -134,8 +140,6 @@ class TrustStore:
                 )  # fmt: skip
             except subprocess.TimeoutExpired as error:
                 raise TrustError("worker_failed", f"trust worker: no answer within {self._timeout_s:g} s") from error
-            except OSError as error:
-                raise TrustError("worker_failed", f"trust worker: cannot be started: {error}") from error
             out.seek(0)
             data = out.read(MAX_ANSWER_BYTES + 1)
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4 * MAX_TEXT_CHARS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -339,6 +340,14 @@ def test_worker_crashed(fleet: Fleet):
     (fleet.gateway / "root.json").mkdir()
     with pytest.raises(TrustError, match=r"^trust worker: ended with 1: IsADirectoryError") as caught:
         TrustStore(fleet.gateway).verify_want(fleet.repository.metadata_bundle(), b"{}", "gw-1", 0, NOW)
+    assert caught.value.reason == "worker_failed"
+
+
+def test_no_place_for_the_workers_scratch_folder(fleet: Fleet, monkeypatch: pytest.MonkeyPatch):
+    """A full or read-only /tmp costs a question, not the agent."""
+    monkeypatch.setattr(tempfile, "tempdir", str(fleet.gateway / "nowhere"))
+    with pytest.raises(TrustError, match=r"^trust worker: cannot be started: .*No such file or directory") as caught:
+        verify(fleet, fleet.repository.sign_want(fleet.want(seq=1)))
     assert caught.value.reason == "worker_failed"
 
 
