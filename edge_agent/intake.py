@@ -20,6 +20,9 @@ from models.signal.arrays import F32
 RATE_TOLERANCE = 0.005
 _SEQ_MODULUS = 2**32
 _OLD_BOOTS = 4
+_LATE = frozenset({"out_of_order", "old_boot"})
+RESTARTED_AFTER = 8
+"""So many late frames in order, and none in turn between them: the board has started again with an old boot id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,17 @@ class Arrival:
 
 @dataclass(slots=True)
 class Stream:
-    """What came last on one (node, port)."""
+    """What came last on one (node, port). `late`: frames that came after their turn, in order and with none in turn
+    between them; the last of them had `late_boot` and `late_seq`.
+    """
 
     boot_id: int | None = None
     last_seq: int = 0
     next_clock: int = 0
     broken: bool = False
+    late: int = 0
+    late_boot: int = 0
+    late_seq: int = 0
     old_boots: deque[int] = field(default_factory=lambda: deque(maxlen=_OLD_BOOTS))
 
 
@@ -87,18 +95,22 @@ class Intake:
     def _order(self, point: int, frame: Frame, now_s: float) -> Arrival | None:
         stream = self._streams[point]
         reason = self._unfit(point, frame)
+        again = False
         if reason is None:
             reason = _out_of_turn(stream, frame)
+            if reason in _LATE and _started_again(stream, frame):
+                reason, again = None, True
         if reason is not None:
             self._count(point, reason)
-            stream.broken = stream.broken or reason not in {"duplicate", "out_of_order", "old_boot"}
+            stream.broken = stream.broken or (reason != "duplicate" and reason not in _LATE)
             return None
         self._count(point, "accepted")
-        gap = self._gap(point, stream, frame)
+        gap = self._gap(point, stream, frame, again=again)
         if frame.flags and frame.flags & FrameFlag.SATURATED:
             self._count(point, "saturated")
         stream.boot_id, stream.last_seq, stream.next_clock = frame.boot_id, frame.seq, frame.end_clock
         stream.broken = False
+        stream.late = 0
         self.last_frame_s[point] = now_s
         return Arrival(point, frame.samples, gap)
 
@@ -113,12 +125,18 @@ class Intake:
             return "sensor_fault"
         return None
 
-    def _gap(self, point: int, stream: Stream, frame: Frame) -> bool:
-        """Whether samples are missing before this frame; counts why, and how many where the clock tells."""
+    def _gap(self, point: int, stream: Stream, frame: Frame, *, again: bool) -> bool:
+        """Whether samples are missing before this frame; counts why, and how many where the clock tells.
+
+        `again`: the node has started with a boot id that it had before.
+        """
         if stream.boot_id is None:
             return True
-        if frame.boot_id != stream.boot_id:
-            stream.old_boots.append(stream.boot_id)
+        if frame.boot_id != stream.boot_id or again:
+            if frame.boot_id in stream.old_boots:
+                stream.old_boots.remove(frame.boot_id)
+            if frame.boot_id != stream.boot_id:
+                stream.old_boots.append(stream.boot_id)
             self._count(point, "reboot")
             return True
         overrun = bool(frame.flags) and bool(frame.flags & FrameFlag.OVERRUN)  # operations on flags are slow
@@ -146,3 +164,14 @@ def _out_of_turn(stream: Stream, frame: Frame) -> str | None:
     if ahead >= _SEQ_MODULUS // 2:
         return "out_of_order"
     return None
+
+
+def _started_again(stream: Stream, frame: Frame) -> bool:
+    """Whether a late frame is one of a node that has started again with a boot id that it had before, as one without
+    any source of randomness does; else it would be taken for late until it has sent as many frames as before.
+    """
+    ahead = (frame.seq - stream.late_seq) % _SEQ_MODULUS
+    follows = stream.late and stream.late_boot == frame.boot_id and 0 < ahead < _SEQ_MODULUS // 2
+    stream.late = stream.late + 1 if follows else 1
+    stream.late_boot, stream.late_seq = frame.boot_id, frame.seq
+    return stream.late >= RESTARTED_AFTER

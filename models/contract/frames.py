@@ -17,7 +17,8 @@ Layout, little-endian, fixed header then one entry per axis then samples then ch
     28     8    node's UTC clock at the first sample, microseconds since 1970 (may drift, may be 0 = unknown)
     36     8    sampling rate, Hz, float64
     44     4*a  scale of each axis, float32: physical unit per count (1.0 in format 1)
-     ...        samples, sample-major (all axes of sample 0, then of sample 1), int16 or float32
+     ...        samples, sample-major (all axes of sample 0, then of sample 1), int16 or float32; once scaled, none
+                is larger than 1e8
     end-4  4    CRC-32 (as in zlib) of all bytes before it: nodes also sit behind serial lines and UDP bridges
 """
 
@@ -41,6 +42,8 @@ VERSION = 1
 MAX_AXES = 32
 MAX_SAMPLES = 8192
 MAX_RATE_HZ = 1_000_000.0
+MAX_VALUE = 1e8
+"""No sample is larger: float32 has no whole numbers left there, and the fourth power still has room for a sum."""
 _HEADER = struct.Struct("<2sBBHBBHHIIQQd")
 _CRC = struct.Struct("<I")
 MAX_FRAME_BYTES = _HEADER.size + MAX_AXES * 4 + MAX_SAMPLES * MAX_AXES * 4 + _CRC.size
@@ -152,7 +155,8 @@ def decode_frame(data: bytes) -> Frame:
     """Decode and check one frame.
 
     Returns: a `Frame`; its samples are a fresh array.
-    Raises:  FrameError with `reason` one of `short`, `long`, `magic`, `version`, `size`, `rate`, `crc`, `nan`.
+    Raises:  FrameError with `reason` one of `short`, `long`, `magic`, `version`, `size`, `rate`, `crc`, `nan`,
+             `range`.
     """
     if len(data) < _HEADER.size + _CRC.size:
         raise FrameError("short", f"frame: expected at least {_HEADER.size + _CRC.size} bytes, got {len(data)}")
@@ -180,6 +184,10 @@ def decode_frame(data: bytes) -> Frame:
     scale = np.frombuffer(data, "<f4", axes, _HEADER.size)
     raw = np.frombuffer(data, "<i2" if width == 2 else "<f4", count * axes, _HEADER.size + axes * 4)
     samples = raw.reshape(count, axes).astype(np.float32) * scale
-    if not np.isfinite(samples).all():
-        raise FrameError("nan", f"frame {seq} of boot {boot_id:08x}: NaN or infinite samples")
+    # Counts cannot leave what their scale allows, so that most samples need not be looked at.
+    bounded = width == 2 and all(abs(one) <= MAX_VALUE / 2**15 for one in scale.tolist())
+    if not bounded and not (float(samples.min()) >= -MAX_VALUE and float(samples.max()) <= MAX_VALUE):
+        if not np.isfinite(samples).all():
+            raise FrameError("nan", f"frame {seq} of boot {boot_id:08x}: NaN or infinite samples")
+        raise FrameError("range", f"frame {seq} of boot {boot_id:08x}: samples beyond +-{MAX_VALUE:g}")
     return Frame(boot_id, seq, port, FrameFlag(flags), rate_hz, clock, time_us, samples)

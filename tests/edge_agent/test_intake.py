@@ -155,6 +155,49 @@ def test_nan_is_counted() -> None:
     assert intake.counters == {"nan": 1}
 
 
+@pytest.mark.parametrize("value", [3e38, -1e30, 1.01e8])
+def test_what_no_sensor_measures_is_counted(value: float) -> None:
+    """Squares and fourth powers of it are no numbers any more."""
+    intake, node = make()
+    data = encode_values(np.full((8, 1), value, np.float32), boot_id=1, seq=0, clock=0, rate_hz=12_000.0)
+    assert intake.accept(node.topic, data, 1.0) is None
+    assert intake.counters == {"range": 1}
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_a_board_that_draws_the_same_boot_id_again_is_believed_after_a_while(restarts: int) -> None:
+    """Without a source of randomness every start draws the same one: its machine must not go unwatched for weeks."""
+    intake, node = make()
+    for _ in range(40):
+        give(intake, node)
+    for _ in range(restarts):
+        node.seq = node.clock = 0
+        taken = [give(intake, node) for _ in range(30)]
+        first = next(at for at, gap in enumerate(taken) if gap is not None)
+        assert 4 <= first <= 20, "not at the first late frame"
+        assert taken[first:] == [True] + [False] * (29 - first)
+    assert intake.counters["reboot"] == restarts
+
+
+def test_a_board_that_takes_turns_between_two_boot_ids_is_believed_after_a_while() -> None:
+    intake, node = make()
+    for boot_id in (7, 9, 7):
+        node.boot_id, node.seq, node.clock = boot_id, 0, 0
+        taken = [give(intake, node) for _ in range(30)]
+        assert taken[-1] is False
+    assert intake.counters["reboot"] == 2
+
+
+def test_two_boards_of_one_name_do_not_take_turns() -> None:
+    """Each frame of one between two of the other: no window could ever be filled."""
+    intake, node = make()
+    other = Node(boot_id=99)
+    give(intake, other)
+    give(intake, node)
+    assert [(give(intake, other), give(intake, node)) for _ in range(60)] == [(None, False)] * 60
+    assert intake.counters["old_boot"] == 60
+
+
 @given(st.binary(max_size=300), st.integers(0, 3))
 def test_no_bytes_raise(data: bytes, keep: int) -> None:
     intake, node = make()
