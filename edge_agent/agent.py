@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.05
 POLL_S = 0.1
-_MAX_UNSTORED_EVENTS = 100
+MAX_UNSTORED_EVENTS = 100
 _COMPLAINT_S = 60.0
 
 
@@ -115,7 +115,7 @@ class Agent:
             refuse=lambda reason, text: self._ack(None, "refused", None, reason, text),
         )
         self._places = [self._place_of(at) for at in range(len(config.points))]
-        self._unstored: deque[tuple[SlotEvent, float]] = deque(maxlen=_MAX_UNSTORED_EVENTS)
+        self._unstored: deque[tuple[SlotEvent, float]] = deque()
         self._handlers: dict[str, Callable[[Incoming], None]] = {
             topics.topic_of(topics.Metadata(config.gateway.fleet)): self._on_metadata,
             topics.topic_of(topics.Want(self._gateway)): lambda m: self.orders.take_want(m.payload),
@@ -167,7 +167,7 @@ class Agent:
         for message in frames:
             self._frame(message, utc_s)
         if self._is_due("tick", now_s, TICK_S):
-            self._tick(utc_s)
+            self._tick(now_s, utc_s)
         if self._is_due("poll", now_s, POLL_S) or control:
             self._poll(now_s, utc_s)
         self._attempt(self._uplink.send, now_s, self._reporter.health)
@@ -200,7 +200,7 @@ class Agent:
         """Stop in good order: the hub sees us go offline, and no start is held against a bundle."""
         for delivery in self.deliveries.values():
             self._attempt(delivery.closing, self._clock.now())
-        self._tick(self._clock.utc())
+        self._tick(self._clock.now(), self._clock.utc())
         if self._frames is not self._transport:
             self._frames.close()
         self._transport.close(self._reporter.farewell(self._clock.utc()))
@@ -254,11 +254,13 @@ class Agent:
 
     # ------------------------------------------------------------------------------------------------ slots
 
-    def _tick(self, utc_s: float) -> None:
+    def _tick(self, now_s: float, utc_s: float) -> None:
         for delivery in self.deliveries.values():
-            outcome = delivery.slot.tick(utc_s)
+            outcome = delivery.slot.tick(utc_s, now_s)
             self._reporter.work.add(outcome.busy_s, outcome.windows)
-            self._unstored.extend((event, utc_s) for event in outcome.events)
+            for event in outcome.events:
+                log.info("alarm %s of %s: score %.2f", event.draft.kind, event.point.name, event.draft.score)
+                self._unstored.append((event, utc_s))
             if outcome.champion_failure is not None:
                 self.counters[f"slot_failed:{delivery.slot.id}"] += 1
             if outcome.rows:
@@ -267,10 +269,14 @@ class Agent:
             self._attempt(delivery.ran, outcome)
 
     def _store_events(self) -> None:
-        """Put events into the outbox. One that cannot be stored now waits in memory for the next turn."""
+        """Put events into the outbox. One that cannot be stored now waits in memory for the next turn; the oldest goes
+        when too many wait.
+        """
+        while len(self._unstored) > MAX_UNSTORED_EVENTS:
+            self._unstored.popleft()
+            self.counters["events.lost"] += 1
         while self._unstored:
             event, utc_s = self._unstored[0]
-            log.info("alarm %s of %s: score %.2f", event.draft.kind, event.point.name, event.draft.score)
             self.outbox.add_event(partial(self._alarm, event, utc_s), update=event.draft.kind == "updated")
             self._unstored.popleft()
 

@@ -99,7 +99,8 @@ class AlarmBook:
         alarm = msgspec.structs.replace(self.open, peak=max(self.open.peak, score))
         self.open = alarm
         worse = score >= alarm.peak and score >= alarm.reported_peak * UPDATE_GROWTH
-        if not worse or now_s - alarm.reported_s < UPDATE_PAUSE_S:
+        # A time of reporting that is yet to come: the clock was set back since, and tells nothing of the pause.
+        if not worse or 0 <= now_s - alarm.reported_s < UPDATE_PAUSE_S:
             return None
         self.open = msgspec.structs.replace(alarm, reported_peak=score, reported_s=now_s)
         return Draft(alarm.id, "updated", "alarm", score, score)

@@ -44,6 +44,8 @@ class SlotDelivery:
         self._healthy = 0
         self._started_s = 0.0
         self._shadowing = Shadowing(slot, self._folder)
+        self._unsaved: set[str] = set()  # digests of bundles whose calibration is not on the disk yet
+        self._alarms_unsaved = False
         self.trouble: str | None = None
         self.record = self._folder.load_record()
 
@@ -223,7 +225,7 @@ class SlotDelivery:
             case State.VERIFIED | State.REPLAYED if self._job is None:
                 self._enter()
             case State.SHADOW if self.slot.candidate is not None:
-                self._poll_shadow(now_s, utc_s)
+                self._poll_shadow(now_s)
             case _:
                 pass
         if self.record.starts and now_s - self._started_s > SOUND_AFTER_S:
@@ -243,11 +245,11 @@ class SlotDelivery:
             self._report(text)
             self._around.tell(self.slot.id, self.record, "stalled", text)
 
-    def _poll_shadow(self, now_s: float, utc_s: float) -> None:
+    def _poll_shadow(self, now_s: float) -> None:
         unfit = self.slot.unfit()
         if unfit is not None:
             self._fail(*unfit)
-        elif self.slot.champion is None or not self._shadowing.waits_for(self.record.candidate, utc_s):
+        elif self.slot.champion is None or not self._shadowing.waits_for(self.record.candidate):
             self._promote()
         else:
             self._shadowing.save_now_and_then(now_s)
@@ -340,11 +342,22 @@ class SlotDelivery:
     # ------------------------------------------------------------------------------------------------ running
 
     def ran(self, outcome: Outcome) -> None:
-        """What a tick of the slot gave: trial, calibration and alarms are stored accordingly."""
-        if outcome.learned:
-            self._save_calibrations(outcome.learned)
-        if outcome.alarms_changed:
-            self._folder.save_alarms(self.slot.open_alarms())
+        """What a tick of the slot gave: trial, calibration and alarms are stored accordingly.
+
+        Raises: StorageError: what could not be stored now is stored with a later tick.
+        """
+        self._unsaved |= outcome.learned
+        self._alarms_unsaved |= outcome.alarms_changed
+        try:
+            if self._unsaved:
+                self._save_calibrations(self._unsaved)
+            if self._alarms_unsaved:
+                self._folder.save_alarms(self.slot.open_alarms())
+                self._alarms_unsaved = False
+        finally:  # what fails has to go, on a full disk as well
+            self._judge_trial(outcome)
+
+    def _judge_trial(self, outcome: Outcome) -> None:
         if outcome.candidate_failure is not None and self.record.state is State.SHADOW:
             self._fail("candidate_failed", outcome.candidate_failure)
         elif outcome.champion_failure is not None:
@@ -378,9 +391,11 @@ class SlotDelivery:
         self._shadowing.save(now_s)
 
     def _save_calibrations(self, digests: set[str]) -> None:
+        self._unsaved |= digests
         for watch in (self.slot.champion, self.slot.candidate):
-            if watch is not None and watch.loaded.sha256 in digests:
+            if watch is not None and watch.loaded.sha256 in self._unsaved:
                 self._folder.save_calibration(watch.loaded.sha256, watch.monitor.save())
+        self._unsaved.clear()
 
     def recalibrate(self, point: int) -> None:
         """Forget what is normal for a point, on the disk too."""
@@ -390,12 +405,12 @@ class SlotDelivery:
 
     # ------------------------------------------------------------------------------------------------ report
 
-    def state(self, utc_s: float) -> SlotState:
+    def state(self) -> SlotState:
         """The slot as it stands."""
         record = self.record
         error = record.error or self.trouble
         if record.state is State.SHADOW:
-            waits = self._shadowing.waits_for(record.candidate, utc_s)
+            waits = self._shadowing.waits_for(record.candidate)
             error = f"in shadow, waiting for: {'; '.join(waits) or 'its next turn'}"[:2000]
         champion, candidate = self.slot.behaviours()
         return SlotState(

@@ -63,7 +63,9 @@ class Orders:
         self._refuse = refuse
         self._want: bytes | None = None
         self._looked_at: tuple[str, str] | None = None
-        self._look_again_s = math.inf
+        self._refused_s, self._pause_s = 0.0, math.inf
+        self._want_under_way = False
+        self._commands_under_way = 0
         self._waiting: deque[bytes] = deque()
         self.metadata: bytes | None = None
         self.counters: Counter[str] = Counter()
@@ -99,7 +101,7 @@ class Orders:
         """A command came."""
         if not 0 < len(payload) <= MAX_ENVELOPE_BYTES:
             self._count("command_format", f"command: expected 1 to {MAX_ENVELOPE_BYTES} bytes, got {len(payload)}")
-        elif len(self._waiting) >= MAX_WAITING_COMMANDS:
+        elif len(self._waiting) + self._commands_under_way >= MAX_WAITING_COMMANDS:
             self._count("command_flood", f"more than {MAX_WAITING_COMMANDS} commands wait to be verified")
         else:
             self._waiting.append(payload)
@@ -119,22 +121,25 @@ class Orders:
 
     def _poll_want(self, metadata: bytes, utc_s: float) -> None:
         want = self._want
-        if want is None:
+        if want is None or self._want_under_way:
             return
         look = (_digest(metadata), _digest(want))
-        if look == self._looked_at and utc_s < self._look_again_s:
+        # A clock that was set meanwhile, in whichever direction, is a reason to ask again.
+        if look == self._looked_at and (math.isinf(self._pause_s) or 0 <= utc_s - self._refused_s < self._pause_s):
             return
-        self._looked_at, self._look_again_s = look, math.inf
+        self._looked_at, self._pause_s = look, math.inf
         if self.record.want is not None and look[1] == self.record.want_digest:
             self._follow(self.record.want, False)
             self._verify_metadata(metadata, want, utc_s)
             return
         trust, gateway, last_seq, now_s = self._trust, self._gateway, self.want_seq, self.trusted_time(utc_s)
-        self._worker.submit(
-            "verify want",
-            lambda: trust.verify_want(metadata, want, gateway, last_seq, now_s),
-            lambda answer: self._want_verified(answer, look[1], utc_s),
-        )
+
+        def done(answer: WantBody | MillwrightError) -> None:
+            self._want_under_way = False
+            self._want_verified(answer, look[1], utc_s)
+
+        self._want_under_way = True  # one at a time: they may come faster than they can be verified
+        self._worker.submit("verify want", lambda: trust.verify_want(metadata, want, gateway, last_seq, now_s), done)
 
     def _verify_metadata(self, metadata: bytes, want: bytes, utc_s: float) -> None:
         """New metadata under a want that was accepted before: so that new root keys, and what cannot be trusted, are
@@ -143,9 +148,11 @@ class Orders:
         trust, gateway, last_seq, now_s = self._trust, self._gateway, self.want_seq, self.trusted_time(utc_s)
 
         def done(answer: WantBody | MillwrightError) -> None:
+            self._want_under_way = False
             if isinstance(answer, MillwrightError) and reason_of(answer).startswith("metadata_"):
                 self._count(reason_of(answer), str(answer))
 
+        self._want_under_way = True
         self._worker.submit(
             "verify metadata", lambda: trust.verify_want(metadata, want, gateway, last_seq, now_s), done
         )
@@ -154,7 +161,7 @@ class Orders:
         if isinstance(answer, MillwrightError):
             self._count(reason_of(answer), str(answer))
             if reason_of(answer) in _PASSING:  # not the want's fault: ask again, without waiting for new metadata
-                self._look_again_s = utc_s + _PASSING[reason_of(answer)]
+                self._refused_s, self._pause_s = utc_s, _PASSING[reason_of(answer)]
             return
         if answer.seq < self.want_seq:  # another one was accepted while this one was being verified
             self._count("want_replayed", f"want: expected a sequence number over {self.want_seq}, got {answer.seq}")
@@ -196,6 +203,7 @@ class Orders:
 
     def _verify_command(self, metadata: bytes, payload: bytes, utc_s: float) -> None:
         trust, gateway, now_s = self._trust, self._gateway, self.trusted_time(utc_s)
+        self._commands_under_way += 1
         self._worker.submit(
             "verify command",
             lambda: trust.verify_command(metadata, payload, gateway, now_s),
@@ -203,6 +211,7 @@ class Orders:
         )
 
     def _command_verified(self, answer: CommandBody | MillwrightError) -> None:
+        self._commands_under_way -= 1
         if isinstance(answer, MillwrightError):
             self._count(reason_of(answer), str(answer))
             return

@@ -139,7 +139,7 @@ class Reporter:
             want_seq=self._orders.want_seq,
             rss_mb=resident_bytes() / 1e6,
             outbox_bytes=self._outbox.held_bytes,
-            slots=[delivery.state(utc_s) for delivery in self._deliveries.values()],
+            slots=[delivery.state() for delivery in self._deliveries.values()],
             points=[point for delivery in self._deliveries.values() for point in delivery.slot.point_states()],
             counters=bounded_counters(self.all_counters(), self._point_counters()),
         )

@@ -17,11 +17,11 @@ class Shadowing:
         self._folder = folder
         self._saved_s = 0.0
 
-    def waits_for(self, wanted: WantedBundle | None, utc_s: float) -> list[str]:
+    def waits_for(self, wanted: WantedBundle | None) -> list[str]:
         """What keeps the candidate from taking over, for people; empty when nothing does."""
         if self._slot.candidate is None:
             return ["loading"]
-        waits = self._slot.waits_for(utc_s, wanted.shadow_windows if wanted is not None else 0)
+        waits = self._slot.waits_for(wanted.shadow_windows if wanted is not None else 0)
         if wanted is not None and wanted.hold:
             waits.append("the hub, which holds it there")
         return waits

@@ -72,6 +72,8 @@ class Slot:
         self._look_again = [0] * len(points)
         self._scores: list[float | None] = [None] * len(points)
         self._last_window_s: list[float | None] = [None] * len(points)
+        self._heard_s: list[float | None] = [None] * len(points)  # the same by `_steady_s`
+        self._steady_s = 0.0
         self._carried = Outcome()
 
     # ---------------------------------------------------------------------------------------------- bundles
@@ -115,8 +117,8 @@ class Slot:
             book.take_over(alarm)
         self._scores = [None] * len(self.points)
 
-    def waits_for(self, now_s: float, windows: int = 0) -> list[str]:
-        """What keeps the candidate from taking over, for people; empty when nothing does.
+    def waits_for(self, windows: int = 0) -> list[str]:
+        """What keeps the candidate from taking over at the time of the last tick, for people; empty when nothing does.
 
         It must have calibrated every point that delivers, and at least one: no machine goes unwatched meanwhile.
 
@@ -127,8 +129,8 @@ class Slot:
         silent_s = max(SILENT_AFTER_S, _SILENT_HOPS * self.champion.hop_s)
         waiting, delivering = [], 0
         for at, name in enumerate(self.names):
-            last_s = self._last_window_s[at]
-            if last_s is None or now_s - last_s > silent_s:
+            heard_s = self._heard_s[at]
+            if heard_s is None or self._steady_s - heard_s > silent_s:
                 continue
             delivering += 1
             left = self.candidate.monitor.warmup_left(at)
@@ -186,8 +188,12 @@ class Slot:
     def _watches(self) -> list[Watch]:
         return [watch for watch in (self.champion, self.candidate) if watch is not None]
 
-    def tick(self, now_s: float) -> Outcome:
-        """Process what is due, and hand over everything since the last tick."""
+    def tick(self, now_s: float, steady_s: float | None = None) -> Outcome:
+        """Process what is due, and hand over everything since the last tick.
+
+        Args: steady_s: the time by a clock that nobody sets, to tell who is silent; `now_s` if there is no other.
+        """
+        self._steady_s = now_s if steady_s is None else steady_s
         self._process(now_s)
         if self.champion is not None:
             for at, trend in enumerate(self._trends):
@@ -219,6 +225,7 @@ class Slot:
             at = result.point
             self._scores[at] = result.score
             self._last_window_s[at] = now_s
+            self._heard_s[at] = self._steady_s
             self._measure(result, now_s)
             self._trends[at].add(result, tick.rms[row], now_s)
             if self._trends[at].due(champion.hop_s, now_s):

@@ -12,6 +12,7 @@ from models.contract.messages import AgentState
 
 STATUS_FILE = "status.json"
 MAX_COUNTERS = 200
+MAX_COUNT = 2**62  # as the contract has it: one number over it, and the hub could read nothing of the state
 _QUIET = frozenset({"accepted"})
 
 
@@ -54,7 +55,7 @@ def bounded_counters(totals: Mapping[str, int], points: Mapping[str, Mapping[str
         if len(kept) >= MAX_COUNTERS:
             break
         kept[name] = n
-    return kept
+    return {name: min(n, MAX_COUNT) for name, n in kept.items()}
 
 
 def render_status(status: Status, now_s: float) -> str:

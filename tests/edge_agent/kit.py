@@ -245,13 +245,14 @@ class FakeTrust:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.refuse_bundle: str | None = None
+        self.valid: set[bytes] = set()
         self.down = False
 
     def _open(self, metadata: bytes, envelope: bytes, what: str) -> bytes:
         self.asked.append(what)
         if self.down:
             raise TrustError("worker_failed", "trust worker: no answer")
-        if metadata == b"expired":
+        if metadata == b"expired" and metadata not in self.valid:
             raise TrustError("metadata_expired", "metadata: expired")
         opened = decode(Envelope, envelope, what)
         if opened.signatures[0].sig != "600d":
@@ -316,13 +317,14 @@ class InlineWorker:
 
 
 class FakeClock:
-    """Time that only moves when told to."""
+    """Time that only moves when told to. `stepped_s`: by how much the wall clock has been set since."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
+        self.stepped_s = 0.0
 
     def clock(self) -> Clock:
-        return Clock(lambda: self.now_s, lambda: UTC + self.now_s)
+        return Clock(lambda: self.now_s, lambda: UTC + self.now_s + self.stepped_s)
 
 
 @dataclass

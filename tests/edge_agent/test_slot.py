@@ -273,6 +273,12 @@ class TestAlarmBook:
                 told.append((draft.kind, draft.alarm, draft.score, draft.peak))
         assert told == [("raised", "a0", 2.0, 2.0), ("updated", "a0", 3.0, 3.0), ("cleared", "a0", 0.1, 9.0)]
 
+    def test_a_clock_that_was_set_back_does_not_silence_an_alarm_that_gets_worse(self) -> None:
+        book = self.book()
+        assert book.observe(result(2.0, "alarm"), 1e9) is not None
+        told = [book.observe(result(score, "alarm"), now_s) for now_s, score in ((10.0, 4.0), (11.0, 8.0), (71.0, 9.0))]
+        assert [draft.kind if draft is not None else None for draft in told] == ["updated", None, "updated"]
+
     def test_an_alarm_from_before_is_confirmed_or_cleared_by_the_new_verdicts(self) -> None:
         old = OpenAlarm(id="old", raised_s=0.0, peak=5.0, reported_peak=5.0, reported_s=0.0)
         book = self.book()
