@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def _check_memory(load: Callable[[], Network], manifest: Manifest) -> float:
 def resident_bytes() -> int:
     """Resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * 4096
+    return pages * resource.getpagesize()  # 16 KB on some boards
 
 
 def digest_of(path: Path) -> str | None:

@@ -32,7 +32,12 @@ def boolean_free_number(value: object) -> float | None:
             value = float(value)
         except ValueError:
             return None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # TOML's whole numbers have no end
+        return None
 
 
 class Problems:
@@ -153,10 +158,14 @@ class Table:
         given, value = self._get(key, default)
         if not given:
             return None
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or "\0" in value:
             self.problem(key, f"expected a path, got {_show(value)}")
             return None
-        return base / Path(value).expanduser()
+        try:
+            return base / Path(value).expanduser()
+        except RuntimeError:
+            self.problem(key, f"expected a path, got {_show(value)}: there is no such user")
+            return None
 
     def number(self, key: str, kind: Callable[[object], N | None], low: N, high: N, default: N) -> N:
         """A number within [low, high]."""

@@ -24,7 +24,9 @@ from models.signal.spectrum import amplitude_spectrum
 
 STANDARD_GRAVITY = 9.80665  # m/s², ISO 80000-3
 _TO_MS2 = {"g": STANDARD_GRAVITY, "m/s2": 1.0, "m/s²": 1.0}
+_TO_MM_S = {unit: to_ms2 * 1e3 for unit, to_ms2 in _TO_MS2.items()} | {"mm/s": 1.0, "m/s": 1e3}
 _VELOCITY_BAND_HZ = (10.0, 1000.0)  # ISO 20816-3:2022, 4.3: for machines above 600 r/min
+_SLOW_SHAFT_HZ, _SLOW_FROM_HZ = 10.0, 2.0  # the same: below 600 r/min the band begins at 2 Hz
 _MIN_CONFIDENCE = 0.75  # people open bearings on this word: one wrong in four is the most
 _MIN_LINES = 2
 _MIN_DEPTH = 0.1  # of modulation: blows that make up a tenth of a band's envelope
@@ -72,8 +74,7 @@ def diagnose(samples: F32, result: Result, monitor: Monitor, facts: PointFacts) 
     drivers = _drivers(result, monitor)
     matches = match_orders(samples, source, facts, monitor.healthy_orders(result.point))
     best = plain_match(matches)
-    velocity = _velocity_rms(samples, source)
-    zone = _zone(velocity, facts)
+    velocity, zone = velocity_and_zone(samples, source, facts)
     summary = _summary(drivers, best)
     return Diagnosis(
         summary=summary,
@@ -236,24 +237,26 @@ def plain_match(matches: Sequence[OrderMatch]) -> OrderMatch | None:
     return best if lines >= _MIN_LINES and deeper and (best.depth or 0.0) >= _MIN_DEPTH else None
 
 
-def _velocity_rms(samples: F32, source: InputSpec) -> float | None:
-    """Largest velocity RMS of the axes, mm/s, 10 to 1000 Hz, by integration in the frequency domain."""
-    to_ms2 = _TO_MS2.get(source.units)
-    if to_ms2 is None:
-        return None
+def velocity_and_zone(samples: F32, source: InputSpec, facts: PointFacts) -> tuple[float | None, str | None]:
+    """Largest velocity RMS of the axes of a stretch (n, axes), mm/s, and the severity zone that it falls into.
+
+    From acceleration by integration in the frequency domain. None where it cannot be told: other units, or a stretch
+    too short for the band's lowest lines; no zone without limits, or where the sensor does not see the whole band.
+    """
+    scale = _TO_MM_S.get(source.units)
+    low_hz = _SLOW_FROM_HZ if facts.shaft_hz is not None and facts.shaft_hz < _SLOW_SHAFT_HZ else _VELOCITY_BAND_HZ[0]
+    if scale is None or 2 * source.rate_hz / len(samples) > low_hz:  # the Hann taper spreads a line over two more
+        return None, None
+    integrate = source.units in _TO_MS2
     largest = 0.0
     for axis in range(samples.shape[1]):
         hz, power = amplitude_spectrum(samples[:, axis], source.rate_hz)
-        band = (hz >= max(_VELOCITY_BAND_HZ[0], 2 * hz[1])) & (hz <= _VELOCITY_BAND_HZ[1])
-        mean_square = float(np.sum(power[band] / (2 * np.pi * hz[band]) ** 2))
-        largest = max(largest, math.sqrt(mean_square) * to_ms2 * 1e3)
-    return largest
-
-
-def _zone(velocity_mm_s: float | None, facts: PointFacts) -> str | None:
-    if velocity_mm_s is None or facts.zone_limits_mm_s is None:
-        return None
-    return "ABCD"[sum(velocity_mm_s > limit for limit in facts.zone_limits_mm_s)]
+        band = (hz >= low_hz) & (hz <= _VELOCITY_BAND_HZ[1])
+        parts = power[band] / (2 * np.pi * hz[band]) ** 2 if integrate else power[band]
+        largest = max(largest, math.sqrt(float(np.sum(parts))) * scale)
+    if facts.zone_limits_mm_s is None or source.rate_hz / 2 < _VELOCITY_BAND_HZ[1]:
+        return largest, None
+    return largest, "ABCD"[sum(largest > limit for limit in facts.zone_limits_mm_s)]
 
 
 def _summary(drivers: Sequence[Driver], best: OrderMatch | None) -> str:

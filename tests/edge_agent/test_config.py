@@ -135,6 +135,27 @@ def test_each_mistake_is_named(tmp_path: Path, old: str, new: str, expected: str
     assert expected in found[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("GATEWAY_STATE_DIR", "~nobody-here/state", "expected a path, got '~nobody-here/state': there is no such user"),
+        ("TRUST_ROOT", "a\0b", r"expected a path, got 'a\x00b'"),
+        ("UPDATE_STALL_S", "nan", "expected a number from 0.1 to 86400, got 'nan'"),
+    ],
+)
+def test_values_that_python_itself_stumbles_over(tmp_path: Path, name: str, value: str, expected: str) -> None:
+    (tmp_path / "agent.toml").write_text(GOOD)
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "agent.toml", {f"MILLWRIGHT_AGENT_{name}": value})
+    assert caught.value.problems == [f"environment, MILLWRIGHT_AGENT_{name}: {expected}"]
+
+
+def test_a_number_that_no_float_can_hold(tmp_path: Path) -> None:
+    text = GOOD.replace("rate_hz = ", f"rate_hz = 1{'0' * 400} # ", 1)
+    assert text != GOOD
+    assert "rate_hz: expected a number from 1e-06 to 1e+06, got 10000" in problems(tmp_path, text)[0]
+
+
 def test_no_points_is_a_mistake(tmp_path: Path) -> None:
     assert problems(tmp_path, GOOD.partition("[[point]]")[0]) == ["agent.toml, point: expected at least one [[point]]"]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import resource
 from pathlib import Path
 
 import pytest
 
 from edge_agent.errors import StorageError
+from edge_agent.install import resident_bytes
 from edge_agent.orders import MAX_WAITING_COMMANDS
 from edge_agent.status import bounded_counters
 from edge_agent.update import State
@@ -184,3 +186,8 @@ class TestBounds:
         state = decode(AgentState, encode(site.agent.state()), "state")
         assert state.counters["samples.lost"] == 2**62
         assert bounded_counters({"a": 2**70}, {"m/p": {"crc": 2**63}}) == {"a": 2**62, "frames.crc:m/p": 2**62}
+
+    def test_memory_is_counted_in_the_pages_of_this_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before, size = resident_bytes(), resource.getpagesize()
+        monkeypatch.setattr("resource.getpagesize", lambda: 16 * size)
+        assert resident_bytes() == pytest.approx(16 * before, rel=0.2)

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from models.bundle.manifest import InputSpec
-from models.signal.diagnose import PointFacts, diagnose, learn_healthy, match_orders, plain_match
+from models.signal.diagnose import (
+    PointFacts,
+    diagnose,
+    learn_healthy,
+    match_orders,
+    plain_match,
+    velocity_and_zone,
+)
 from models.signal.healthy_orders import HealthyOrder
 from models.signal.monitor import Monitor
 from tests.models.builders import RATE_HZ, WINDOW, blows, healthy_windows, manifest, no_network
@@ -119,3 +126,39 @@ def test_nothing_is_learnt_from_a_stretch_too_short_or_without_facts() -> None:
     learn_healthy(m, 0, np.zeros((100, 1), np.float32), FACTS)
     learn_healthy(m, 0, healthy_windows(1, seed=5)[0], PointFacts())
     assert m.healthy_orders(0) == {}
+
+
+def velocity_of(
+    hz: float, *, seconds: float = 4.0, rate_hz: float = RATE_HZ, units: str = "m/s2", shaft_hz: float = 29.0
+) -> tuple[float | None, str | None]:
+    """Of a tone of 10 mm/s RMS on a thousand times its size of rest value, as a sensor of these units shows it."""
+    t = np.arange(round(seconds * rate_hz)) / rate_hz
+    velocity_m_s = np.sqrt(2) * 10e-3 * np.sin(2 * np.pi * hz * t)
+    shown = {
+        "m/s2": 2 * np.pi * hz * velocity_m_s, "g": 2 * np.pi * hz * velocity_m_s / 9.80665, "m/s": velocity_m_s,
+        "mm/s": 1e3 * velocity_m_s,
+    }[units]  # fmt: skip
+    source = InputSpec(quantity="any", units=units, axes=["x"], rate_hz=rate_hz, window=256, hop=256)
+    samples = (shown + 1e3 * np.abs(shown).max()).astype(np.float32)[:, None]
+    return velocity_and_zone(samples, source, PointFacts(shaft_hz, {}, (2.8, 7.1, 18.0)))
+
+
+@pytest.mark.parametrize("units", ["m/s2", "g", "m/s", "mm/s"])
+def test_velocity_is_the_same_whatever_the_sensor_measures(units: str) -> None:
+    velocity, zone = velocity_of(80.0, units=units)
+    assert velocity == pytest.approx(10.0, rel=0.01)
+    assert zone == "C"
+
+
+def test_slow_shafts_are_judged_from_2_hz_on() -> None:
+    """ISO 20816-3: 10 to 1000 Hz, below 600 r/min 2 to 1000 Hz; the shaft's own line is what such a machine shows."""
+    assert velocity_of(4.0, shaft_hz=4.0)[0] == pytest.approx(10.0, rel=0.02)
+    assert velocity_of(4.0, shaft_hz=29.0)[0] == pytest.approx(0.0, abs=0.1)
+
+
+def test_what_cannot_be_resolved_is_not_known_rather_than_good() -> None:
+    assert velocity_of(25.0, seconds=0.04) == (None, None)
+    assert velocity_of(4.0, seconds=0.5, shaft_hz=4.0) == (None, None)
+    velocity, zone = velocity_of(80.0, rate_hz=1000.0)
+    assert velocity == pytest.approx(10.0, rel=0.01)
+    assert zone is None, "the band up to 1000 Hz is not all there"
