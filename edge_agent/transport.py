@@ -161,6 +161,9 @@ class MqttTransport:
                         break  # when up, go on until the DISCONNECT is out, or the broker would publish the will
             except (OSError, ValueError) as error:
                 self.last_problem = str(error)
+            except Exception as error:  # out of paho: without this thread we are offline for good
+                self.last_problem = f"{type(error).__name__}: {error}"
+                log.exception("broker %s: an error that was not foreseen", self._where)
             self._up.clear()
             if self._closing.is_set():
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -150,3 +151,24 @@ def test_a_password_file_that_is_not_there(tmp_path: Path) -> None:
     settings = BrokerSettings(username="u", password_file=tmp_path / "none")
     with pytest.raises(TransportError, match=r"broker 127\.0\.0\.1:1883: credentials: .*No such file"):
         MqttTransport(settings, "x", Inbox("f/"))
+
+
+def test_an_error_that_nobody_foresaw_costs_a_connection_not_all_of_them(
+    port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thread that ends would leave the agent offline until somebody comes by: its loop goes on, the watchdog is fed."""
+    one = make(port, "one")
+    real = one._client.loop
+    broken = [struct.error("unpack requires a buffer of 2 bytes")]
+
+    def loop(timeout: float) -> Any:
+        if broken and one.connected:
+            raise broken.pop()
+        return real(timeout)
+
+    monkeypatch.setattr(one._client, "loop", loop)
+    one.start()
+    until(lambda: one.connections == 2, "did not come back")
+    one.close()
+    assert not broken
+    assert "unpack requires a buffer of 2 bytes" in caplog.text
