@@ -13,6 +13,7 @@ from cloud_hub.training.budget import Memory
 from cloud_hub.training.checks import Leak, Rate, poisson_rate
 from cloud_hub.training.pick_rows import HeadRow, Steadiness
 from cloud_hub.training.prepare import PointData
+from cloud_hub.training.quantising.fidelity import compare_auc
 from models.bundle.manifest import Manifest
 from models.errors import SignalError
 from models.families import Family
@@ -44,6 +45,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     baseline_name: str
     baselines: dict[str, float] = {}
     """AUC of every classical score, by name."""
+    doubts: dict[str, float] = {}
+    """How much better each of them may look than int8 by chance: see `auc_doubt`."""
     head: str = "autoencoder"
     heads: list[HeadRow] = []
     steadiness: Steadiness | None = None
@@ -177,6 +180,7 @@ def evaluate(
         ),
         baseline_name=family.baseline_name,
         baselines={name: roc_auc(*pair) for name, pair in base.items()},
+        doubts={name: auc_doubt(pair, (int8_healthy, int8_faulty)) for name, pair in base.items()},
         windows_healthy=len(int8_healthy),
         windows_faulty=len(int8_faulty),
         false_alarms=false_alarms,
@@ -193,6 +197,16 @@ def evaluate(
         baseline_faulty=shown(main[1]),
     )
     return evaluation, held_out
+
+
+def auc_doubt(first: Sequence[F64], second: Sequence[F64]) -> float:
+    """How much better the first (healthy, faulty) scores' AUC may look by chance than the second's of the same windows:
+    the one-sided 95 % interval of a paired difference (DeLong et al. 1988). Few windows cannot tell a tie from a win.
+    """
+    if min(len(first[0]), len(first[1])) < 2 or [len(s) for s in first] != [len(s) for s in second]:
+        return 0.0
+    change = compare_auc((first[0], first[1]), (second[0], second[1]))
+    return change.bound - abs(change.shift)
 
 
 def shown(scores: F64) -> list[float]:

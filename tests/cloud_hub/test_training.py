@@ -16,7 +16,7 @@ from cloud_hub.evaluate.metrics import roc_auc
 from cloud_hub.evaluate.recordings import evaluate_recordings
 from cloud_hub.runtime import Int8Model
 from cloud_hub.training.checks import Leak, poisson_rate
-from cloud_hub.training.measure import Evaluation, Quality
+from cloud_hub.training.measure import Evaluation, Quality, auc_doubt
 from cloud_hub.training.pick_rows import Steadiness
 from cloud_hub.training.train import Order, Trained, gates, train
 from models.bundle.archive import read_bundle
@@ -135,6 +135,8 @@ def evaluation(**changes: object) -> Evaluation:
         ({"auc": Quality(real=0.95, int8=0.94, baseline=0.8)}, "int8 loses 0.0100 of AUC"),
         ({"auc": Quality(real=0.95, int8=0.95, baseline=0.97)}, "under that of plain RMS, 0.9700"),
         ({"baselines": {"Mahalanobis": 0.96}}, "under that of the plain Mahalanobis distance, 0.9600"),
+        ({"baselines": {"Mahalanobis": 0.96}, "doubts": {"Mahalanobis": 0.004}}, "under that of the plain Mahalanobis"),
+        ({"baselines": {"Mahalanobis": 0.96}, "doubts": {"Mahalanobis": 0.006}}, None),  # few windows: a matter of chance
         ({"false_alarm_rate": poisson_rate(2, 3600.0)}, "2 false alarms in 1 h of held-out healthy data"),
         (
             {"false_alarm_rate": poisson_rate(2, 3600.0), "over_limit_axes": {"oil": 0.7, "hall": 0.25, "flow": 0.05}},
@@ -154,6 +156,19 @@ def evaluation(**changes: object) -> Evaluation:
 def test_gates(changes: dict[str, object], text: str | None) -> None:
     failed = gates(evaluation(**changes))
     assert [text in f for f in failed] == ([True] if text else [])
+
+
+def test_how_much_better_a_score_may_look_by_chance() -> None:
+    rng = np.random.default_rng(0)
+
+    def scores(windows: int) -> list[np.ndarray]:
+        return [rng.normal(0.0, 1.0, windows), rng.normal(1.0, 1.0, windows)]
+
+    few, many = (auc_doubt(scores(n), scores(n)) for n in (100, 10_000))
+    assert few == pytest.approx(10 * many, rel=0.2)
+    same = scores(100)
+    assert auc_doubt(same, same) == 0.0
+    assert auc_doubt(scores(100), scores(99)) == 0.0
 
 
 def test_a_model_that_fails_a_gate_ships_only_with_a_reason(
