@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from cloud_hub.store.database import Database
+from tests.cloud_hub.ingest_kit import Bench
 
 # Machines differ and are busy: no test is about absolute time.
 settings.register_profile("no-deadline", deadline=None)
@@ -49,3 +50,8 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     else:
         with request.getfixturevalue("postgres").database(empty=True) as url:
             yield url
+
+
+@pytest.fixture
+def bench(database: Database, tmp_path: Path) -> Bench:
+    return Bench(database, tmp_path / "captures")
