@@ -109,7 +109,8 @@ class Recognise:
             elif is_secret(cookie(request, self._context, _SESSION)):
                 await run_in_threadpool(self._by_cookie, request)
         except HubError as error:
-            _log.error("%s %s: the caller could not be looked up: %s", request.method, request.url.path, error)
+            # Without the path: that may hold the secret of a link, and no route has been found yet.
+            _log.error("%s: the caller could not be looked up: %s", request.method, error)
             return problems.answer_to(request, error)
         return None
 

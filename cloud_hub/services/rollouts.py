@@ -60,6 +60,7 @@ class RolloutService:
         self._listening_s: float | None = None
         self._stored: dict[str, Stored] = {}
         self._facts: dict[str, FactReader] = {}
+        self._faults: dict[str, str] = {}
 
     def __call__(self, link: Publisher) -> None:
         """One step of every rollout. While nothing can be heard nothing is decided.
@@ -75,6 +76,7 @@ class RolloutService:
         for gone in self._stored.keys() - set(unfinished):
             del self._stored[gone]
             self._facts.pop(gone, None)
+        self._faults = {rollout: fault for rollout, fault in self._faults.items() if rollout in unfinished}
         for rollout in unfinished:
             with about(rollout=rollout):
                 self._look_after(rollout, link, self._listening_s)
@@ -82,14 +84,18 @@ class RolloutService:
     def _look_after(self, rollout: str, link: Publisher, listening_s: float) -> None:
         try:
             self._advance(rollout, link, listening_s)
+            self._faults.pop(rollout, None)
         except ConflictError as error:
             _log.info("%s; looking again", error)
             self._stored.pop(rollout, None)
         except StoreUnavailableError:
             self._stored.pop(rollout, None)
             raise
-        except StoreError as error:
-            _log.exception("rollout %s: paused", rollout)
+        except (StoreError, NotFoundError, GateError, ContractError) as error:
+            # Its own matter, such as a want that cannot be made again: the others go on, and so does the hub.
+            if self._faults.get(rollout) != str(error):  # said once, not at every step
+                _log.exception("rollout %s: cannot go on", rollout)
+            self._faults[rollout] = str(error)
             self._stored.pop(rollout, None)
             self._store.pause_unreadable(rollout, str(error), self._now_s())
 

@@ -314,7 +314,52 @@ def test_a_stream_says_that_it_is_still_there_and_ends(hub: Hub, monkeypatch: py
     monkeypatch.setattr(route, "LIFE_S", 0.12)
     status, body = asyncio.run(ask(hub, parts=99))
     assert status == 200
-    assert body == b"retry: 2000\n\n" + 3 * b": still here\n\n"
+    retry, *beats, rest = body.split(b"\n\n")
+    assert (retry, set(beats), rest) == (b"retry: 2000", {b": still here"}, b"")
+
+
+def test_a_stream_ends_however_much_there_is_to_tell(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever may not watch any more would go on watching a plant in which something always happens."""
+    monkeypatch.setattr(route, "LIFE_S", 0.1)
+
+    async def always(self: Viewer, patience_s: float) -> bytes:
+        await asyncio.sleep(0.005)
+        return b"event: point\ndata: {}\n\n"
+
+    monkeypatch.setattr(Viewer, "next", always)
+    status, body = asyncio.run(ask(hub, parts=10**9))
+    assert status == 200
+    assert b"event: point" in body
+    assert hub.app.state.live.viewers == 0
+
+
+def test_who_is_gone_before_the_first_line_is_let_go_of(hub: Hub) -> None:
+    feed = hub.app.state.live
+
+    class Gone(Exception):  # noqa: N818 - what a server's `send` may raise
+        pass
+
+    async def scene() -> None:
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        async def send(_message: Any) -> None:
+            assert feed.viewers == 1
+            raise Gone
+
+        scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
+                 "method": "GET", "path": "/api/v1/stream", "raw_path": b"/api/v1/stream", "query_string": b"",
+                 "headers": [], "scheme": "http", "root_path": "", "server": ("hub", 80), "client": ("me", 1)}  # fmt: skip
+        raised = False
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await As(hub.app, VIEWER)(scope, receive, send)
+        except* Gone:
+            raised = True
+        assert raised
+
+    asyncio.run(scene())
+    assert feed.viewers == 0
 
 
 def test_who_may_watch(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from cloud_hub.accounts.permissions import command_line
 from cloud_hub.delivery.registry import WantRecord
-from cloud_hub.errors import ConflictError, LinkError, PlanError
+from cloud_hub.errors import ConflictError, LinkError, NotFoundError, PlanError
 from cloud_hub.rollout import machine, states
 from cloud_hub.rollout.cohorts import hash_order
 from cloud_hub.rollout.plan import Cohort, MaintenanceWindow, read_plan
@@ -26,9 +26,10 @@ from cloud_hub.store.registry import SqlRegistry
 from cloud_hub.store.retirement import retire
 from cloud_hub.store.rollout_queries import put_site
 from cloud_hub.store.rollout_views import SiteView
-from models.contract.messages import Behaviour
+from models.contract.messages import Behaviour, WantBody
+from models.errors import MessageError
 from tests.cloud_hub.rollout_kit import NOW, World, fleet_of, plan
-from tests.simulators.fleet import NEW, OLD, OTHER, SLOT, SimFleet, SimGateway
+from tests.simulators.fleet import NEW, OLD, OTHER, SLOT, PlainSigner, SimFleet, SimGateway
 
 ORDER = hash_order("r1", [f"gw-{i}" for i in range(20)])
 CANARY, REST = ORDER[:4], ORDER[4:]
@@ -216,6 +217,35 @@ def test_rows_that_cannot_be_read_pause_too(database: Database):
     with database.read() as session:
         status, cause = session.execute(text("SELECT status, cause FROM rollouts")).one()
     assert (status, cause, world.fleet.published) == ("paused", "unreadable", 4)
+
+
+class _PickySigner(PlainSigner):
+    """Has one gateway whose wants nobody could read."""
+
+    def __init__(self, refused: str, error: Exception) -> None:
+        self._refused, self._error = refused, error
+
+    def sign_want(self, body: WantBody) -> bytes:
+        if body.gateway == self._refused:
+            raise self._error
+        return super().sign_want(body)
+
+
+@pytest.mark.parametrize("error", [MessageError("want: too long"), NotFoundError("bundle: there is none")])
+def test_a_rollout_that_cannot_go_on_holds_up_no_other(
+    database: Database, error: Exception, caplog: pytest.LogCaptureFixture
+):
+    world = world_of(database)
+    world.signer = _PickySigner("gw-0", error)
+    world.restart()
+    for name, gateway in (("r1", "gw-0"), ("r2", "gw-1")):
+        only = Cohort(name="only", gateways=[gateway], shadow_windows=400, soak_windows=60)
+        world.create(plan(cohorts=[only]), name)
+    world.run(60)
+    stuck = world.rollout("r1")
+    assert (stuck.status, stuck.cause, stuck.detail) == (Status.PAUSED, "unreadable", str(error))
+    assert world.rollout("r2").status is Status.FINISHED
+    assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == ["rollout r1: cannot go on"]
 
 
 def test_somebody_elses_want_is_not_overridden(database: Database):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from argon2 import PasswordHasher
 from cloud_hub.accounts.errors import SignInError
 from cloud_hub.accounts.permissions import Role
 from cloud_hub.accounts.records import Limits
+from cloud_hub.errors import StoreUnavailableError
 from cloud_hub.services import accounts
 from cloud_hub.services.sign_in import Visitor
 from cloud_hub.store.database import Database
@@ -244,3 +246,23 @@ def test_a_reset_ends_all_sessions_and_the_old_password(town: Town) -> None:
     assert browser.api("GET", "/account").status_code == 401
     assert Browser(town).sign_in("ann", GOOD).status_code == 401
     assert Browser(town).sign_in("ann", BETTER).status_code == 303
+
+
+def test_the_secret_of_a_link_is_in_no_log_also_when_the_database_is_away(
+    town: Town, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    town.add("ann")
+    browser = Browser(town)
+    browser.sign_in("ann")
+    secret = accounts.password_link(town.database, town.door, ROOT, "ann", town.now_s)
+
+    def away(*_: object) -> None:
+        raise StoreUnavailableError("database: away, says the test")
+
+    monkeypatch.setattr("cloud_hub.services.sign_in.session_of", away)
+    with caplog.at_level(logging.DEBUG):
+        assert browser.get(f"/link/{secret}").status_code == 503
+    assert "GET: the caller could not be looked up: database: away" in caplog.text
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("cloud_hub")]
+    assert ours
+    assert not any(secret in line for line in ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.context import ContextDep
@@ -66,23 +68,34 @@ async def stream(
         raise
     first = [pack(event, now_s) for event in past if viewer.wants(event)]
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_lines(feed, viewer, first), media_type="text/event-stream", headers=headers)
+    return _Stream(feed, viewer, first, headers)
 
 
-async def _lines(feed: Feed, viewer: Viewer, first: list[bytes]) -> AsyncIterator[bytes]:
-    left_s = LIFE_S
-    try:
-        yield b"retry: %d\n\n" % _RETRY_MS + b"".join(first)
-        while left_s > 0:
-            message = await viewer.next(min(HEARTBEAT_S, left_s))
-            if message is None:
-                return
-            if message == b"":
-                left_s -= HEARTBEAT_S
-                message = b": still here\n\n"
-            yield message
-    finally:
-        feed.leave(viewer)
+class _Stream(StreamingResponse):
+    """Lets go of its viewer also when nobody is there any more before the first line: what ends a generator that has
+    not begun does not run its `finally`.
+    """
+
+    def __init__(self, feed: Feed, viewer: Viewer, first: list[bytes], headers: dict[str, str]) -> None:
+        super().__init__(_lines(viewer, first), media_type="text/event-stream", headers=headers)
+        self._feed, self._viewer = feed, viewer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until either side ends it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._feed.leave(self._viewer)
+
+
+async def _lines(viewer: Viewer, first: list[bytes]) -> AsyncIterator[bytes]:
+    ends_s = time.monotonic() + LIFE_S  # by the clock, however much there is to tell
+    yield b"retry: %d\n\n" % _RETRY_MS + b"".join(first)
+    while (left_s := ends_s - time.monotonic()) > 0:
+        message = await viewer.next(min(HEARTBEAT_S, left_s))
+        if message is None:
+            return
+        yield message or b": still here\n\n"
 
 
 def _time_of(last_event_id: str | None) -> float | None:
