@@ -147,7 +147,8 @@ def main() -> None:
     scale = SCALES[chosen.size]
     if chosen.messages is not None:
         scale = msgspec.structs.replace(scale, messages=chosen.messages)
-    with running_postgres(programs, "shared_buffers=512MB", "max_wal_size=4GB") as postgres:
+    # The tests' clusters do not wait for the disk; what is called durable here must.
+    with running_postgres(programs, "shared_buffers=512MB", "max_wal_size=4GB", "fsync=on") as postgres:
         report = run(scale, postgres, chosen.databases.split(","), chosen.parts.split(","))
     if chosen.json is not None:
         chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
