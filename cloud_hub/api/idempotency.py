@@ -15,6 +15,7 @@ under its key.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, TypeVar
@@ -31,6 +32,7 @@ from cloud_hub.errors import ConflictError, HubError, KeyReusedError
 from cloud_hub.store import idempotency as store
 from cloud_hub.store.database import Database
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 MAX_KEY = 200
 REPLAYED = "idempotency-replayed"
@@ -64,13 +66,20 @@ class Once:
         if kept is not None:
             return _tagged(self._again(kept), revision)
         try:
-            answer = _json(make(), status)
-        except HubError:
-            store.give_up(self._database, self._who, self._key)
+            made = make()
+        except Exception:  # whatever it was: nothing was made, and a fault of ours must not lock the caller out
+            self._give_up(self._key)
             raise
+        answer = _json(made, status)
         body = None if secret else bytes(answer.body)
         store.finish(self._database, self._who, self._key, int(status), "application/json", body)
         return _tagged(answer, revision)
+
+    def _give_up(self, key: str) -> None:
+        try:
+            store.give_up(self._database, self._who, key)
+        except HubError as error:  # the caller is told of what went wrong first; this key is of no use for a day
+            _log.warning("idempotency-key of %s: could not be given up: %s", self._who, error)
 
     def _again(self, kept: store.Kept) -> Response:
         if kept.request_sha256 != self._request_sha256:
