@@ -16,7 +16,7 @@ from edge_agent.candidate import load_candidate, verify_file
 from edge_agent.errors import StorageError
 from edge_agent.fetch import ChunkFetcher
 from edge_agent.gather import REPAIRS, Gathering
-from edge_agent.install import check_fit, load_bundle_file, load_network
+from edge_agent.install import is_to_blame, load_installed
 from edge_agent.shadowing import Shadowing
 from edge_agent.slot import Outcome, Slot
 from edge_agent.slot_folder import SlotFolder
@@ -29,6 +29,7 @@ from models.errors import MillwrightError, SignalError
 log = logging.getLogger(__name__)
 
 SOUND_AFTER_S = 300.0
+_AGAIN_S = 30.0
 
 
 class SlotDelivery:
@@ -47,6 +48,8 @@ class SlotDelivery:
         self._unsaved: set[str] = set()  # digests of bundles whose calibration is not on the disk yet
         self._alarms_unsaved = False
         self.trouble: str | None = None
+        self._stopped: str | None = None  # why the active bundle does not run, through no fault of its own
+        self._again_s = 0.0
         self.record = self._folder.load_record()
 
     # ------------------------------------------------------------------------------------------------ the record
@@ -93,6 +96,7 @@ class SlotDelivery:
     def resume(self, now_s: float) -> None:
         """After a start: let run what ran, go on with what was on its way. Raises: StorageError."""
         self._started_s = now_s
+        self._again_s = now_s + _AGAIN_S
         record = counted_start(self.record)
         if record is not self.record:
             self._store(record)
@@ -116,24 +120,39 @@ class SlotDelivery:
         return f"bundle {one.version} ({one.sha256[:12]})" if one is not None else "no bundle"
 
     def _install_active(self) -> None:
-        """Load what the record says should run. What cannot be loaded is rolled back, or given up and reported."""
+        """Load what the record says should run. One that is itself the cause when it does not load is rolled back, or
+        given up; else it stays the active one, and is tried again.
+        """
         active = self.record.active
+        before, self._stopped = self._stopped, None
         if active is None:
             self.slot.install(None)
             return
+        path = self._folder.bundle(active.sha256)
         try:
-            bundle = load_bundle_file(self._folder.bundle(active.sha256), active.sha256)
-            check_fit(bundle.manifest, self.slot.id, self.slot.points)
-            loaded = load_network(bundle, self._around.runtime, active.memory_kb)
+            loaded = load_installed(path, active, self.slot.id, self.slot.points, self._around.runtime)
         except MillwrightError as error:
             self.slot.install(None)
-            if self.record.state in {State.ACTIVE, State.CONFIRMED}:
-                self._fail(reason_of(error), f"bundle {active.version} does not load any more: {error}")
+            text = f"bundle {active.version} does not load any more: {error}"
+            if not is_to_blame(error):
+                self._stopped = f"nothing runs: {text}"[:2000]
+                if self._stopped != before:
+                    log.error("slot %s: %s", self.slot.id, self._stopped)  # noqa: TRY400 - the text says it all
+            elif self.record.state in {State.ACTIVE, State.CONFIRMED}:
+                self._fail(reason_of(error), text)
             else:
-                self._report(f"bundle {active.version} does not load any more: {error}")
+                self._report(text)
                 self._store(msgspec.structs.replace(self.record, active=None))
             return
         self._with_calibration(loaded, self.slot.install)
+
+    def _try_again(self, now_s: float) -> None:
+        """Load the active bundle when it could not be read before: the disk may be well again."""
+        if self._stopped is None or self.slot.champion is not None or self.slot.candidate is not None:
+            return
+        if now_s >= self._again_s:
+            self._again_s = now_s + _AGAIN_S
+            self._install_active()
 
     def _with_calibration(self, loaded: Loaded, start: Callable[[Loaded, bytes | None], None]) -> None:
         """Start a bundle with what it has learned before, if that is there and readable; else it learns anew."""
@@ -228,6 +247,7 @@ class SlotDelivery:
                 self._poll_shadow(now_s)
             case _:
                 pass
+        self._try_again(now_s)
         if self.record.starts and now_s - self._started_s > SOUND_AFTER_S:
             self.is_sound()
 
@@ -408,7 +428,8 @@ class SlotDelivery:
     def state(self) -> SlotState:
         """The slot as it stands."""
         record = self.record
-        error = record.error or self.trouble
+        stopped = self._stopped if self.slot.champion is None else None
+        error = stopped or record.error or self.trouble
         if record.state is State.SHADOW:
             waits = self._shadowing.waits_for(record.candidate)
             error = f"in shadow, waiting for: {'; '.join(waits) or 'its next turn'}"[:2000]

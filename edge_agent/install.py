@@ -13,11 +13,12 @@ from edge_agent.config import PointSettings
 from edge_agent.errors import StorageError
 from edge_agent.intake import RATE_TOLERANCE
 from edge_agent.runtime import BATCH_SIZES, Runtime
+from edge_agent.update import Installed
 from edge_agent.watch import Loaded
 from models.bundle.archive import Bundle, read_bundle
 from models.bundle.manifest import Manifest
 from models.bundle.replay import ReplayReport, replay_golden
-from models.errors import BundleBudgetError, BundleMismatchError
+from models.errors import BundleBudgetError, BundleDigestError, BundleMismatchError, MillwrightError
 from models.signal.score import Network
 
 
@@ -25,7 +26,7 @@ def load_bundle_file(path: Path, sha256: str | None) -> Bundle:
     """Read a bundle file.
 
     Args:   sha256: what its digest must be; None for a file that somebody names by hand.
-    Raises: StorageError: it cannot be read. BundleMismatchError: another digest. BundleError: see `read_bundle`.
+    Raises: StorageError: it cannot be read. BundleDigestError: another digest. BundleError: see `read_bundle`.
     """
     try:
         data = path.read_bytes()
@@ -33,7 +34,7 @@ def load_bundle_file(path: Path, sha256: str | None) -> Bundle:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
     bundle = read_bundle(data, path.name)
     if sha256 is not None and bundle.sha256 != sha256:
-        raise BundleMismatchError(f"{path.name}: expected SHA-256 {sha256}, got {bundle.sha256}")
+        raise BundleDigestError(f"{path.name}: expected SHA-256 {sha256}, got {bundle.sha256}")
     return bundle
 
 
@@ -68,6 +69,24 @@ def load_network(bundle: Bundle, runtime: Runtime, memory_kb: float | None = Non
     """
     manifest = bundle.manifest
     return Loaded(bundle.sha256, manifest, runtime.load(bundle.model, manifest.network, _name(manifest)), memory_kb)
+
+
+def load_installed(
+    path: Path, active: Installed, slot: str, points: Sequence[PointSettings], runtime: Runtime
+) -> Loaded:
+    """Load a bundle that has run here before. Raises: MillwrightError: see `is_to_blame` for whose fault it is."""
+    bundle = load_bundle_file(path, active.sha256)
+    check_fit(bundle.manifest, slot, points)
+    return load_network(bundle, runtime, active.memory_kb)
+
+
+def is_to_blame(error: MillwrightError) -> bool:
+    """Whether a bundle that ran here before is itself the cause when it does not load any more. It is not, and stays,
+    when the settings of its points have changed, or when its file is there and cannot be read now: both can be mended.
+    """
+    if isinstance(error, StorageError):
+        return isinstance(error.__cause__, FileNotFoundError)
+    return not isinstance(error, BundleMismatchError)
 
 
 def prove(bundle: Bundle, loaded: Loaded, runtime: Runtime) -> tuple[ReplayReport, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 
 from edge_agent.errors import RuntimeLoadError
 from edge_agent.update import State
+from models.bundle.archive import CARD, EVALUATION, MODEL, SBOM, golden_members, pack_bundle, read_bundle
 from models.contract.messages import CHUNK_BYTES
 from models.signal.monitor import Result
 from tests.edge_agent.kit import (
@@ -305,6 +307,66 @@ class TestFailure:
         assert site.record.active.version == "1.0.0"
         site.feed(2)
         assert site.agent.state().points[0].verdict == "ok"
+
+    def test_settings_that_do_not_fit_cost_no_bundle_and_right_ones_bring_it_back(self, site: Site) -> None:
+        live(site)
+        right = site.settings
+        for wrong, field in (({"units": "g"}, "units"), ({"rate_hz": 48_000.0}, "rate_hz")):
+            site.settings = config(site.folder, point(**wrong))
+            for _ in range(5):
+                site.kill()
+                site.start()
+                site.run(3, 60.0)
+            state = site.state().slots[0]
+            assert (site.record.state, site.record.active.version) == (State.CONFIRMED, "1.0.0")
+            assert state.error is not None
+            why = f"nothing runs: bundle 1.0.0 does not load any more: bundle {SLOT}/1.0.0, {field}"
+            assert state.error.startswith(why)
+        site.settings = right
+        site.kill()
+        site.start()
+        site.feed(3)
+        site.run(20)
+        assert site.state().slots[0].error is None
+        assert site.agent.state().points[0].verdict == "ok", "what it had learned is there too"
+
+    def test_a_disk_that_cannot_be_read_for_a_while_costs_no_bundle(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        live(site)
+        read = Path.read_bytes
+
+        def failing(path: Path) -> bytes:
+            if path.suffix == ".mwb":
+                raise OSError(errno.EIO, "Input/output error")
+            return read(path)
+
+        site.kill()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", failing)
+            site.start()
+            site.run(5, 40.0)
+            assert site.record.state is State.CONFIRMED
+            assert "Input/output error" in (site.agent.state().slots[0].error or "")
+        assert len([line for line in caplog.messages if "nothing runs" in line]) == 1
+        site.run(5, 40.0)
+        site.feed(3)
+        assert site.agent.state().slots[0].error is None
+        assert site.agent.state().points[0].verdict == "ok"
+
+    def test_a_bundle_that_fits_takes_the_place_of_one_that_does_not_any_more(self, site: Site) -> None:
+        live(site)
+        site.settings = config(site.folder, point("nde", units="g"))
+        site.kill()
+        site.start()
+        three = read_bundle(bundle_bytes("3.0.0"), "test")
+        source = msgspec.structs.replace(three.manifest.input, units="g")
+        golden = golden_members(three.golden.windows, three.golden.features, three.golden.scores)
+        members = {MODEL: three.model, EVALUATION: b"{}", CARD: b"# Card", SBOM: b"{}", **golden}
+        site.deliver(pack_bundle(msgspec.structs.replace(three.manifest, input=source), members))
+        site.feed(CALIBRATION + 6)
+        assert (site.record.state, site.record.active.version) == (State.CONFIRMED, "3.0.0")
+        assert site.agent.state().slots[0].error is None
 
 
 def _loud(result: Result) -> Result:
