@@ -1,6 +1,7 @@
 """Machines for a developer: booted by one command, left running, removed by another.
 
 python -m tests.fleet boot hub gw-1            # about ten seconds once the image is there
+python -m tests.fleet boot hub gw-1=trixie     # one of them with Debian 13
 python -m tests.fleet ssh gw-1 systemctl status
 python -m tests.fleet run ansible-playbook -i ... millwright.fleet.site
 python -m tests.fleet down
@@ -32,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add("image", "make the disk that all machines begin with, unless it is there")
     boot = add("boot", "boot fresh machines (hub..., gw...) and leave them running")
-    boot.add_argument("names", nargs="+", metavar="NAME")
+    boot.add_argument("names", nargs="+", metavar="NAME[=SUITE]")
     add("down", "remove all machines of the floor, their disks too")
     add("status", "tell what runs, and where the inventory is")
     for name, text in (("ssh", "log in, or run a command, over the network"), ("inside", "run a command as root, past network and sshd")):  # fmt: skip
@@ -52,8 +53,10 @@ def _say(text: str) -> None:
     print(text)  # noqa: T201
 
 
-def _boot(folder: Path, names: list[str]) -> None:
-    floor = Floor.create(folder, names)
+def _boot(folder: Path, words: list[str]) -> None:
+    pairs = [word.partition("=") for word in words]
+    names = [name for name, _, _ in pairs]
+    floor = Floor.create(folder, names, {name: suite for name, _, suite in pairs if suite})
     try:
         floor.boot(*names)
     except BaseException:

@@ -8,11 +8,11 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.fleet.image import USER, ensure_image
+from tests.fleet.image import SUITE, USER, ensure_image
 from tests.fleet.machine import Machine
 from tests.fleet.network import Network, address_of
 from tests.fleet.processes import wait_until
@@ -52,13 +52,14 @@ def check_surroundings() -> None:
 
 
 class Floor:
-    """Machines by name. `names` fixes all that may ever be there, and so their addresses."""
+    """Machines by name. `images` fixes all that may ever be there, and so their addresses, and each one's disk."""
 
-    def __init__(self, folder: Path, network: Network, names: Sequence[str], image: Path) -> None:
-        self.folder, self.network, self.names = folder, network, tuple(names)
+    def __init__(self, folder: Path, network: Network, images: Mapping[str, Path]) -> None:
+        self.folder, self.network, self.names = folder, network, tuple(images)
         self._sockets = Path("/run") / network.name  # ssh's: their paths must be short
         self.machines = {
-            name: Machine(name, address_of(at), folder / name, image, network) for at, name in enumerate(self.names)
+            name: Machine(name, address_of(at), folder / name, image, network)
+            for at, (name, image) in enumerate(images.items())
         }
 
     @property
@@ -67,18 +68,24 @@ class Floor:
         return self.folder.with_name(f"logs-{self.folder.name}")
 
     @classmethod
-    def create(cls, folder: Path, names: Sequence[str]) -> Floor:
-        """A floor with no machine on it yet."""
+    def create(cls, folder: Path, names: Sequence[str], suites: Mapping[str, str] | None = None) -> Floor:
+        """A floor with no machine on it yet. `suites`: which have another Debian than the others, `trixie`, say.
+
+        Raises: FloorError: not here, or not so.
+        """
         check_surroundings()
+        chosen = dict.fromkeys(names, SUITE) | dict(suites or {})
+        if strangers := chosen.keys() - set(names):
+            raise FloorError(f"suites: expected machines of this floor, {', '.join(names)}, got {', '.join(strangers)}")
         if (folder / "floor.json").exists():
             raise FloorError(f"{folder}: there is a floor already")
-        image = ensure_image(HOME)
+        images = {name: ensure_image(HOME, suite) for name, suite in chosen.items()}
         folder.mkdir(parents=True, exist_ok=True)
         network = Network(f"mw-{secrets.token_hex(3)}")
-        facts = {"network": network.name, "names": list(names), "image": str(image)}
+        facts = {"network": network.name, "images": {name: str(image) for name, image in images.items()}}
         (folder / "floor.json").write_text(json.dumps(facts))
         network.create()
-        floor = cls(folder, network, names, image)
+        floor = cls(folder, network, images)
         _keygen(folder / "key")
         floor._sockets.mkdir(mode=0o700)
         hosts = [f"Host {one.name}\n  HostName {one.address}\n" for one in floor.machines.values()]
@@ -97,7 +104,8 @@ class Floor:
             facts = json.loads((folder / "floor.json").read_text("utf-8"))
         except FileNotFoundError:
             raise FloorError(f"{folder}: no machines run from here") from None
-        return cls(folder, Network(facts["network"]), facts["names"], Path(facts["image"]))
+        images = {name: Path(image) for name, image in facts["images"].items()}
+        return cls(folder, Network(facts["network"]), images)
 
     def boot(self, *names: str) -> None:
         """Fresh machines, all at once; returns when one can come in over ssh."""
@@ -195,7 +203,7 @@ class Floor:
 
 
 @contextmanager
-def floor_for_test(names: Sequence[str]) -> Iterator[Floor]:
+def floor_for_test(names: Sequence[str], suites: Mapping[str, str] | None = None) -> Iterator[Floor]:
     """A floor for as long as the block lasts. A guard beside us takes it away when we end without a word."""
     folder = HOME / f"run-{secrets.token_hex(4)}"
     guard = subprocess.Popen(
@@ -204,7 +212,7 @@ def floor_for_test(names: Sequence[str]) -> Iterator[Floor]:
     )  # fmt: skip
     floor = None
     try:
-        floor = Floor.create(folder, names)
+        floor = Floor.create(folder, names, suites)
         yield floor
     finally:
         guard.communicate()  # its input ends

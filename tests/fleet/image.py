@@ -1,4 +1,4 @@
-"""The disk that every machine begins with: Debian 12 as debootstrap makes it, kept for the next run."""
+"""The disk that every machine begins with: Debian as debootstrap makes it, kept for the next run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SUITE = "bookworm"
+SUITE = "bookworm"  # unless another is asked for
+SUITES = (SUITE, "trixie")
 # What somebody who unpacks a gateway finds on it: an init, a shell for Ansible over ssh, a way to become root.
 PACKAGES = ("ca-certificates", "dbus", "iproute2", "openssh-server", "python3", "sudo", "systemd-sysv")
 USER = "ops"
@@ -33,7 +34,7 @@ class ImageError(Exception):
 
 
 def mirror(suite: str = SUITE) -> str:
-    """Where this machine's apt takes that suite from.
+    """Where this machine's apt takes Debian from: that suite, or else its own, beside which the mirror has the others.
 
     Raises: ImageError: nowhere.
     """
@@ -41,12 +42,16 @@ def mirror(suite: str = SUITE) -> str:
         ["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
+    found = {}
     for line in done.stdout.splitlines():
         release, component, uri = line.split(" ", 2)
-        if (release, component) == (suite, "main"):
-            return uri
+        if component == "main":
+            found.setdefault(release, uri)
+    for known in (suite, *SUITES):
+        if known in found:
+            return found[known]
     raise ImageError(
-        f"apt of this machine knows no source for Debian {suite}, main: "
+        f"apt of this machine knows no source for Debian {suite}, main, nor for {' or '.join(SUITES)}: "
         f"expected one in its configuration, got {sorted(set(done.stdout.splitlines()))} (has `apt-get update` run?)"
     )
 
@@ -58,24 +63,30 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def ensure_image(folder: Path) -> Path:
-    """The image, made now unless an earlier run has left it in `folder`. One maker at a time."""
-    recipe = hashlib.sha256("\n".join((SUITE, *PACKAGES, _PREPARE, _SSHD)).encode()).hexdigest()[:12]
-    image = folder / f"image-{SUITE}-{recipe}"
+def ensure_image(folder: Path, suite: str = SUITE) -> Path:
+    """The image, made now unless an earlier run has left it in `folder`. One maker at a time.
+
+    Raises: ImageError: it cannot be made here, or there is none of that suite.
+    """
+    if suite not in SUITES:
+        raise ImageError(f"expected a suite of Debian, {' or '.join(SUITES)}, got {suite!r}")
+    recipe = hashlib.sha256("\n".join((suite, *PACKAGES, _PREPARE, _SSHD)).encode()).hexdigest()[:12]
+    image = folder / f"image-{suite}-{recipe}"
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / "image.lock"):
         if not image.is_dir():
-            for stale in folder.glob(f"image-{SUITE}-*"):
+            for stale in folder.glob(f"image-{suite}-*"):
                 if stale.suffix in {".part", ".log"}:  # another recipe's image may have machines on it
                     shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
             part = image.with_suffix(".part")
-            _debootstrap(part, image.with_suffix(".log"))
+            _debootstrap(part, suite, image.with_suffix(".log"))
             part.rename(image)
     return image
 
 
-def _debootstrap(root: Path, log_file: Path) -> None:
-    command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root), mirror()]
+def _debootstrap(root: Path, suite: str, log_file: Path) -> None:
+    include = f"--include={','.join(PACKAGES)}"
+    command = ["debootstrap", "--variant=minbase", include, suite, str(root), mirror(suite)]
     with log_file.open("wb") as log:
         done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
     if done.returncode != 0:
