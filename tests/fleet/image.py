@@ -42,7 +42,7 @@ def mirror(suite: str = SUITE) -> str:
         ["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    found = {}
+    found: dict[str, str] = {}
     for line in done.stdout.splitlines():
         release, component, uri = line.split(" ", 2)
         if component == "main":
