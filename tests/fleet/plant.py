@@ -84,10 +84,13 @@ def bundle_file(version: str) -> Path:
     return path
 
 
-def ensure_archives(*versions: str, kinds: str = f"gateway,{HUB_KIND}") -> None:
-    """Signed archives to install from, of these versions; those that are there and still right are kept."""
+def ensure_archives(*versions: str, kinds: str = f"gateway,{HUB_KIND}", platform: str = "") -> None:
+    """Signed archives to install from, of these versions, for machines like this one or for another platform; those
+    that are there and still right are kept.
+    """
     for version in versions:
         chosen = [] if version == VERSION else ["--version", version]
+        chosen += ["--platforms", platform] if platform else []
         done = subprocess.run(
             [str(PROGRAMS / "python"), "-m", "cloud_hub.fleet", "build", "--if-changed", "--kinds", kinds,
              "--out", str(WHEELHOUSE), *chosen],

@@ -6,6 +6,7 @@ systemd says, which ports answer, what the hub's API tells.
 
 from __future__ import annotations
 
+import platform
 import re
 import subprocess
 import time
@@ -26,6 +27,7 @@ from tests.fleet.story import Story
 pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.timeout(1500)]
 GATEWAYS = ("gw-1", "gw-2", "gw-3")
 ALL = ("hub", *GATEWAYS)
+OTHER_SUITE = {"gw-3": "trixie"}  # the others are Debian 12
 NEXT, LATEST = f"{VERSION}.post1", f"{VERSION}.post2"
 # One gateway alone first, then the others together.
 _UPGRADE = {"upgrade_batches": [1, "100%"], "upgrade_soak_s": 10}
@@ -95,7 +97,7 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Fleet]:
-    with floor_for_test(list(ALL)) as floor:
+    with floor_for_test(list(ALL), OTHER_SUITE) as floor:
         fleet = Fleet(floor)
         try:
             yield fleet
@@ -107,12 +109,17 @@ def test_archives_are_built_and_machines_boot(fleet: Fleet) -> None:
     with fleet.story.step("archives", "controller") as step:
         ensure_archives(VERSION, NEXT)
         ensure_archives(LATEST, kinds="gateway")
+        ensure_archives(VERSION, NEXT, kinds="gateway", platform=f"debian13-{platform.machine()}")
+        step.seen.append("for Debian 12 and 13")
     with fleet.story.step("boot", *ALL) as step:
         furnish(fleet.floor, certificate_days=CERTIFICATE_DAYS)
         fleet.floor.boot(*ALL)
         for name in ALL:
             way_out = fleet.floor.machines[name].inside("ip", "route", "show", "default")
             assert way_out == ""
+        release = fleet.floor.machines["gw-3"].inside("cat", "/etc/debian_version")
+        assert release.startswith("13."), release
+        step.seen.append("gw-3 is Debian 13, the others 12")
         step.seen.append("no way out of their network")
 
 
