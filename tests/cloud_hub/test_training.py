@@ -136,7 +136,10 @@ def evaluation(**changes: object) -> Evaluation:
         ({"auc": Quality(real=0.95, int8=0.95, baseline=0.97)}, "under that of plain RMS, 0.9700"),
         ({"baselines": {"Mahalanobis": 0.96}}, "under that of the plain Mahalanobis distance, 0.9600"),
         ({"baselines": {"Mahalanobis": 0.96}, "doubts": {"Mahalanobis": 0.004}}, "under that of the plain Mahalanobis"),
-        ({"baselines": {"Mahalanobis": 0.96}, "doubts": {"Mahalanobis": 0.006}}, None),  # few windows: a matter of chance
+        (
+            {"baselines": {"Mahalanobis": 0.96}, "doubts": {"Mahalanobis": 0.006}},
+            None,
+        ),  # few windows: a matter of chance
         ({"false_alarm_rate": poisson_rate(2, 3600.0)}, "2 false alarms in 1 h of held-out healthy data"),
         (
             {"false_alarm_rate": poisson_rate(2, 3600.0), "over_limit_axes": {"oil": 0.7, "hall": 0.25, "flow": 0.05}},
