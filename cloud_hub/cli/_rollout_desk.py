@@ -66,6 +66,7 @@ class Desk(Protocol):
         *,
         why: str = "",
         undo: bool = False,
+        force: bool = False,
         gateways: builtins.list[str] | None = None,
     ) -> str:
         """Steer it. Returns: its status."""
@@ -145,6 +146,7 @@ class LocalDesk:
         *,
         why: str = "",
         undo: bool = False,
+        force: bool = False,
         gateways: builtins.list[str] | None = None,
     ) -> str:
         """See `Desk`."""
@@ -152,8 +154,10 @@ class LocalDesk:
 
         with self._database() as database:
             who = caller(self._by)
-            state = ask.ask(database, who, rollout, verb, time.time(), why=why, undo=undo, gateways=gateways)
-        return state.rollout.status.value
+            status = ask.ask(
+                database, who, rollout, verb, time.time(), why=why, undo=undo, force=force, gateways=gateways
+            )
+        return status.value
 
     def site(self, gateway: str) -> SiteView:
         """See `Desk`."""
@@ -205,6 +209,7 @@ class RemoteDesk:
         *,
         why: str = "",
         undo: bool = False,
+        force: bool = False,
         gateways: builtins.list[str] | None = None,
     ) -> str:
         """See `Desk`."""
@@ -217,7 +222,7 @@ class RemoteDesk:
             case "resume":
                 return r.resume(rollout, why).rollout.status
             case "abort":
-                return r.abort(rollout, why, undo=undo).rollout.status
+                return r.abort(rollout, why, undo=undo, force=force).rollout.status
             case "retry":
                 return r.retry(rollout, gateways, why).rollout.status
 

@@ -170,6 +170,9 @@ def abort(
     undo: Annotated[
         bool, typer.Option("--undo", help="Also take it back where it runs well; works after the end, too.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="At once, when it cannot be read or sent: gateways keep what they have.")
+    ] = False,
     by: ByOption = None,
     home: HomeOption = DEFAULT_HOME,
     hub: HubOption = None,
@@ -178,7 +181,7 @@ def abort(
 ) -> None:
     """End it for good; gateways that have not come through get their previous bundle back."""
     with open_desk(home, hub, token_file, ca_file, by) as desk:
-        _say(rollout, desk.ask(rollout, "abort", undo=undo))
+        _say(rollout, desk.ask(rollout, "abort", undo=undo, force=force))
 
 
 def retry(

@@ -59,9 +59,13 @@ class Rollouts(Part):
         """Go on, in spite of the failures so far and of the rule that stopped it."""
         return self._ask(rollout, "resume", {"why": why}, revision)
 
-    def abort(self, rollout: str, why: str = "", *, undo: bool = False, revision: int | None = None) -> RolloutDetail:
-        """End it for good; `undo`: gateways that have come through get their previous bundle back, too."""
-        return self._ask(rollout, "abort", {"why": why, "undo": undo}, revision)
+    def abort(
+        self, rollout: str, why: str = "", *, undo: bool = False, force: bool = False, revision: int | None = None
+    ) -> RolloutDetail:
+        """End it for good; `undo`: gateways that have come through get their previous bundle back, too; `force`: at
+        once, nothing is given back.
+        """
+        return self._ask(rollout, "abort", {"why": why, "undo": undo, "force": force}, revision)
 
     def retry(
         self, rollout: str, gateways: Sequence[str] | None = None, why: str = "", *, revision: int | None = None

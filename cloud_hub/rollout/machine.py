@@ -1,4 +1,4 @@
-"""The rollout machine: `step(state, plan, facts, now) -> Outcome`, and what people may ask of it. All of it is pure.
+"""The rollout machine: `step(state, plan, facts, now) -> Outcome`. Pure, as is `steer`: what people may ask of it.
 
 A step first takes in what gateways report, then looks for a reason to stop, and only without one goes forward. Whoever
 carries it out stores the outcome before anything is sent: `Member.due` is the want that must still go out, so a crash
@@ -11,7 +11,7 @@ champion. Stragglers of an earlier cohort go on by themselves, and their failure
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -21,17 +21,13 @@ from cloud_hub.rollout.evidence import ALPHA_COHORT, Check, judge, sticks_out, t
 from cloud_hub.rollout.gateways import ON_THE_WAY, failed, is_absent, moved, report, since
 from cloud_hub.rollout.maintenance import is_open
 from cloud_hub.rollout.plan import ReadPlan, check_zone
-from cloud_hub.rollout.state import Cause, Due, Fact, Member, Note, Outcome, Rollout, Send, State
-from cloud_hub.rollout.states import OVER, RUNNING, Event, RolloutError, Stage, Status, Step, next_status
+from cloud_hub.rollout.state import Cause, Due, Fact, Member, Outcome, Rollout, State
+from cloud_hub.rollout.states import OVER, RUNNING, Event, Stage, Status, Step
+from cloud_hub.rollout.work import Work
 from models.contract.messages import Behaviour
 
 replace = msgspec.structs.replace
 _PASSED = frozenset({Stage.RELEASED, Stage.RUNNING, Stage.DONE})
-_RESUME = {
-    Status.AWAITING: Event.RESUMED_AWAITING,
-    Status.TRYING: Event.RESUMED_TRYING,
-    Status.RELEASING: Event.RESUMED_RELEASING,
-}
 
 
 def begin(rollout: str, read: ReadPlan, cohort_of: Mapping[str, int], now_s: float) -> State:
@@ -55,7 +51,7 @@ def step(
 
     Args: read: the plan, or why it cannot be read. listening_s: see `gateways.report`.
     """
-    work = _Work(state, facts, now_s)
+    work = Work(state, facts, now_s)
     status = state.rollout.status
     if status is Status.ABORTING and not any(m.due is not None or not m.sent for m in state.members.values()):
         work.go(Event.RETURNED, "every want that takes something back is out")
@@ -71,149 +67,18 @@ def step(
         if status in RUNNING and not mover.stopped():
             mover.forward()
     except PlanError as error:  # a site's time zone that is none any more
-        work = _Work(state, facts, now_s)
+        work = Work(state, facts, now_s)
         work.stop("unreadable", str(error))
-    return work.outcome()
-
-
-# ------------------------------------------------------------------------------------------- what people may ask
-
-
-def approve(state: State, read: ReadPlan, now_s: float, by: str) -> Outcome:
-    """Let the cohort begin. Raises: RolloutError: it does not wait for that."""
-    work = _Work(state, {}, now_s)
-    name = read.plan.cohorts[state.rollout.cohort].name
-    work.go(Event.APPROVED, f"cohort {name} may begin", by, cohort_ends_s=now_s + read.plan.cohort_s)
-    return work.outcome()
-
-
-def pause(state: State, now_s: float, by: str, why: str = "") -> Outcome:
-    """Send nothing forward until it is resumed. Raises: RolloutError: it is over."""
-    work = _Work(state, {}, now_s)
-    if state.rollout.status is Status.PAUSED:
-        return work.outcome()
-    work.stop("by_hand", why or "somebody paused it", by)
-    return work.outcome()
-
-
-def resume(state: State, read: ReadPlan, now_s: float, by: str) -> Outcome:
-    """Go on, in spite of the failures so far and of the rule that stopped it: somebody has looked at them. Time limits
-    go on where they were, or anew when they are over. Raises: RolloutError: it is not paused.
-    """
-    work = _Work(state, {}, now_s)
-    rollout = state.rollout
-    if rollout.status is not Status.PAUSED or rollout.resumes is None:
-        raise RolloutError(f"rollout {rollout.id}: expected a paused one to resume, it is {rollout.status.value}")
-    forgiven = [m for m in state.members.values() if m.stage is Stage.FAILED and not m.forgiven]
-    for member in forgiven:
-        work.put(replace(member, forgiven=True))
-    accepted = {*rollout.accepted, *(c.rule for c in rollout.checks if c.verdict == "breach")}
-    away_s = now_s - (rollout.paused_s or now_s)
-    cohort_ends_s, ends_s = rollout.cohort_ends_s + away_s, rollout.ends_s + away_s
-    work.go(
-        _RESUME[rollout.resumes],
-        f"{len(forgiven)} failed gateways accepted"
-        + (f"; accepted: {', '.join(sorted(accepted))}" if accepted else ""),
-        by,
-        resumes=None,
-        paused_s=None,
-        cause=None,
-        detail=None,
-        accepted=tuple(sorted(accepted)),
-        cohort_ends_s=cohort_ends_s if cohort_ends_s > now_s else now_s + read.plan.cohort_s,
-        ends_s=ends_s if ends_s > now_s else now_s + read.plan.timeout_s,
-    )
-    return work.outcome()
-
-
-def abort(state: State, now_s: float, by: str, *, undo: bool = False) -> Outcome:
-    """End it for good. Gateways that have not come through get their previous bundle back: none may stay on hold for
-    ever. With `undo` those that have come through, too. Raises: RolloutError: it is being aborted already.
-    """
-    work = _Work(state, {}, now_s)
-    takes_back = ON_THE_WAY | ({Stage.DONE} if undo else set())
-    count = 0
-    for member in state.members.values():
-        due: Due | None = "return" if member.try_seq else None
-        if member.stage in takes_back:
-            work.put(moved(member, Step.RETURNED, now_s, due=due))
-            count += due is not None
-        elif member.stage is Stage.FAILED and member.kind != "superseded":
-            work.put(replace(member, due=due))  # no change where it has been given back already
-            count += due is not None
-    work.go(Event.ABORTED, f"{count} gateways get their previous bundle back", by, resumes=None, paused_s=None)
-    return work.outcome()
-
-
-def retry(state: State, now_s: float, by: str, gateways: Iterable[str] | None = None) -> Outcome:
-    """Let failed gateways (None: all) try again. Raises: RolloutError: one has not failed, or the rollout is over."""
-    work = _Work(state, {}, now_s)
-    if state.rollout.status not in RUNNING | {Status.PAUSED}:
-        raise RolloutError(f"rollout {state.rollout.id}: expected one that goes on, it is {state.rollout.status.value}")
-    chosen = (
-        list(gateways) if gateways is not None else [g for g, m in state.members.items() if m.stage is Stage.FAILED]
-    )
-    for gateway in chosen:
-        member = state.members.get(gateway)
-        if member is None or member.stage is not Stage.FAILED:
-            was = member.stage.value if member is not None else "not in it"
-            raise RolloutError(f"rollout {state.rollout.id}, {gateway}: expected a failed gateway, it is {was}")
-        cleared: dict[str, Any] = {
-            "due": None, "try_seq": 0, "windows": 0, "ready": False, "baseline": None, "origin": None, "kind": None,
-            "detail": None, "forgiven": False, "sent": True,
-        }  # fmt: skip
-        work.put(moved(member, Step.RETRIED, now_s, **cleared))
-    work.note(Event.RESUMED_TRYING, f"{len(chosen)} failed gateways try again", by)
     return work.outcome()
 
 
 # ------------------------------------------------------------------------------------------------- inside a step
 
 
-class _Work:
-    """A state while it changes."""
-
-    def __init__(self, state: State, facts: Mapping[str, Fact], now_s: float) -> None:
-        self.rollout = state.rollout
-        self.before = state.members
-        self.facts = facts
-        self.now_s = now_s
-        self.changed: dict[str, Member] = {}
-        self.notes: list[Note] = []
-
-    def members(self) -> Iterable[Member]:
-        return (self.changed.get(g, m) for g, m in self.before.items())
-
-    def put(self, member: Member) -> None:
-        if self.before[member.gateway] is not member:
-            self.changed[member.gateway] = member
-
-    def note(self, event: Event, text: str, by: str = "hub") -> None:
-        self.notes.append(Note(time_s=self.now_s, event=event, text=text, by=by))
-
-    def go(self, event: Event, text: str, by: str = "hub", **changes: Any) -> None:  # noqa: ANN401 - fields of Rollout
-        self.rollout = replace(self.rollout, status=next_status(self.rollout.status, event), **changes)
-        self.note(event, text, by)
-
-    def stop(self, cause: Cause, text: str, by: str = "hub") -> None:
-        resumes = self.rollout.position
-        self.go(Event.STOPPED, text, by, resumes=resumes, paused_s=self.now_s, cause=cause, detail=text, waits="")
-
-    def outcome(self) -> Outcome:
-        members = {**self.before, **self.changed} if self.changed else self.before
-        sends = tuple(Send(gateway=m.gateway, due=m.due) for m in self.changed.values() if m.due is not None)
-        return Outcome(
-            state=State(rollout=self.rollout, members=members),
-            changed=self.changed,
-            actions=sends,
-            notes=tuple(self.notes),
-        )
-
-
 class _Mover:
     """The three parts of a step."""
 
-    def __init__(self, work: _Work, read: ReadPlan, listening_s: float) -> None:
+    def __init__(self, work: Work, read: ReadPlan, listening_s: float) -> None:
         self.work = work
         self.plan = read.plan
         self.rules = read.rules

@@ -34,11 +34,11 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway in a rollout.
 
     `want_seq`: of the last want it was issued here, `try_seq`: of the first one of this try; 0: none. `sent`: whether
-    the broker is known to have it. `since_s`: when it came to its stage, by the hub's clock. `previous`: the bundle to
-    return to, None: the slot was empty. `was_online`: when its want was issued. `windows`: scored in this stage, as
-    last judged; `ready`: they are enough and good. `baseline`: what the champion did beside the candidate. `origin`:
-    what the candidate had done when it began to decide. `forgiven`: somebody resumed in spite of this failure,
-    or its gateway was retired: it counts no more.
+    the broker is known to have it, or somebody has given up sending it by force. `since_s`: when it came to its stage,
+    by the hub's clock. `previous`: the bundle to return to, None: the slot was empty. `was_online`: when its want was
+    issued. `windows`: scored in this stage, as last judged; `ready`: they are enough and good. `baseline`: what the
+    champion did beside the candidate. `origin`: what the candidate had done when it began to decide. `forgiven`:
+    somebody resumed in spite of this failure, or its gateway was retired: it counts no more.
     """
 
     gateway: str

@@ -41,6 +41,7 @@ class Event(enum.Enum):
     RESUMED_RELEASING = "resumed_releasing"
     ABORTED = "abort"  # somebody ends it for good
     RETURNED = "returned"  # every want that takes something back is out
+    FORCED = "forced"  # somebody ends it although wants that take something back cannot be sent
 
 
 class Stage(enum.Enum):
@@ -73,14 +74,15 @@ S, E, G, P = Status, Event, Stage, Step
 
 # fmt: off
 ROLLOUT: dict[Status, dict[Event, Status]] = {
-    S.AWAITING:  {E.APPROVED: S.TRYING, E.STOPPED: S.PAUSED, E.ABORTED: S.ABORTING},
-    S.TRYING:    {E.TRIED: S.RELEASING, E.STOPPED: S.PAUSED, E.ABORTED: S.ABORTING},
+    S.AWAITING:  {E.APPROVED: S.TRYING, E.STOPPED: S.PAUSED, E.ABORTED: S.ABORTING,
+                  E.FORCED: S.ABORTED},
+    S.TRYING:    {E.TRIED: S.RELEASING, E.STOPPED: S.PAUSED, E.ABORTED: S.ABORTING, E.FORCED: S.ABORTED},
     S.RELEASING: {E.CAME_THROUGH: S.TRYING, E.AT_GATE: S.AWAITING, E.COMPLETED: S.FINISHED, E.STOPPED: S.PAUSED,
-                  E.ABORTED: S.ABORTING},
+                  E.ABORTED: S.ABORTING, E.FORCED: S.ABORTED},
     # Where it goes on is where it was stopped.
     S.PAUSED:    {E.RESUMED_AWAITING: S.AWAITING, E.RESUMED_TRYING: S.TRYING, E.RESUMED_RELEASING: S.RELEASING,
-                  E.STOPPED: S.PAUSED, E.ABORTED: S.ABORTING},
-    S.ABORTING:  {E.RETURNED: S.ABORTED},
+                  E.STOPPED: S.PAUSED, E.ABORTED: S.ABORTING, E.FORCED: S.ABORTED},
+    S.ABORTING:  {E.RETURNED: S.ABORTED, E.FORCED: S.ABORTED},
     # Undoing is possible afterwards, too.
     S.ABORTED:   {E.ABORTED: S.ABORTING},
     S.FINISHED:  {E.ABORTED: S.ABORTING},
@@ -97,7 +99,8 @@ GATEWAY: dict[Stage, dict[Step, Stage]] = {
     # It may still roll back while the rollout goes on.
     G.DONE:     {P.FAILED: G.FAILED, P.RETURNED: G.RETURNED},
     G.FAILED:   {P.RETRIED: G.WAITING, P.RETURNED: G.RETURNED},
-    G.RETURNED: {},
+    # Its want could not be sent, and somebody has ended the rollout by force.
+    G.RETURNED: {P.FAILED: G.FAILED},
 }
 # fmt: on
 

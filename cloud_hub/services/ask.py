@@ -11,11 +11,12 @@ from typing import Literal
 import msgspec
 
 from cloud_hub.accounts.permissions import Principal
-from cloud_hub.errors import PlanError, StaleError
-from cloud_hub.rollout import machine
+from cloud_hub.errors import ConflictError, PlanError, StaleError, StoreError, StoreUnavailableError
+from cloud_hub.rollout import machine, steer
 from cloud_hub.rollout.cohorts import assign
 from cloud_hub.rollout.plan import Plan, check_zone, decode_plan, read_plan
-from cloud_hub.rollout.state import Outcome, State
+from cloud_hub.rollout.state import Outcome
+from cloud_hub.rollout.states import Status
 from cloud_hub.store import audit
 from cloud_hub.store.database import Database, Session
 from cloud_hub.store.registry import find_bundle
@@ -77,16 +78,22 @@ def ask(
     *,
     why: str = "",
     undo: bool = False,
+    force: bool = False,
     gateways: Iterable[str] | None = None,
     revision: int | None = None,
     request_id: str | None = None,
-) -> State:
-    """Do what somebody asks. `revision`: what they have seen; None: whatever it is.
+) -> Status:
+    """Do what somebody asks.
 
+    Args:   undo: of `abort`: also where it runs well. force: of `abort`: at once, although something cannot be taken
+            back or the rollout cannot be read. revision: what they have seen; None: whatever it is.
+    Returns: its status.
     Raises: NotFoundError; StaleError: it has another revision by now; RolloutError: it has no place now; PlanError: not
-            readable.
+            readable; ConflictError: what is stored of it cannot be read.
     """
     by = principal.name
+    if force and undo:
+        raise PlanError(f"rollout {rollout}, abort: expected force or undo, got both: by force nothing is sent")
     gateways = list(gateways) if gateways is not None else None
 
     def command(stored: Stored) -> Outcome:
@@ -95,26 +102,38 @@ def ask(
             raise StaleError(f"{where}: expected revision {revision}, it is at {stored.revision}: look at it again")
         match verb:
             case "approve":
-                return machine.approve(stored.state, decode_plan(stored.plan_json, where), now_s, by)
+                return steer.approve(stored.state, decode_plan(stored.plan_json, where), now_s, by)
             case "pause":
-                return machine.pause(stored.state, now_s, by, why)
+                return steer.pause(stored.state, now_s, by, why)
             case "resume":
-                return machine.resume(stored.state, decode_plan(stored.plan_json, where), now_s, by)
+                return steer.resume(stored.state, decode_plan(stored.plan_json, where), now_s, by)
             case "abort":
-                return machine.abort(stored.state, now_s, by, undo=undo)
+                if force:
+                    return steer.force(stored.state, now_s, by)
+                return steer.abort(stored.state, now_s, by, undo=undo)
             case "retry":
-                return machine.retry(stored.state, now_s, by, gateways)
+                return steer.retry(stored.state, now_s, by, gateways)
 
-    def note(session: Session, before: State, after: State) -> None:
-        asked = {"why": why, "undo": undo or None, "gateways": gateways}
+    def note(session: Session, before: str, after: str) -> None:
+        asked = {"why": why, "undo": undo or None, "force": force or None, "gateways": gateways}
         audit.record(
             session, principal, f"rollout.{verb}", f"rollout:{rollout}",
-            before={"status": before.rollout.status.value},
-            after={"status": after.rollout.status.value} | {k: v for k, v in asked.items() if v},
+            before={"status": before}, after={"status": after} | {k: v for k, v in asked.items() if v},
             now_s=now_s, request_id=request_id,
         )  # fmt: skip
 
-    return RolloutStore(database).act(rollout, command, note)
+    store = RolloutStore(database)
+    try:
+        after = store.act(rollout, command, lambda s, a, b: note(s, a.rollout.status.value, b.rollout.status.value))
+    except StoreUnavailableError:
+        raise
+    except StoreError as error:
+        if verb != "abort" or not force:
+            raise ConflictError(f"{error}; only to abort it by force is possible") from error
+        ended = Status.ABORTED
+        store.force_unreadable(rollout, str(error)[:2000], now_s, by, revision, lambda s, b: note(s, b, ended.value))
+        return ended
+    return after.rollout.status
 
 
 def set_site(

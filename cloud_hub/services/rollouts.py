@@ -21,7 +21,8 @@ from cloud_hub.rollout.plan import Plan, ReadPlan, decode_plan
 from cloud_hub.rollout.state import Fact, Member
 from cloud_hub.rollout.states import OVER, Stage
 from cloud_hub.store.database import Database
-from cloud_hub.store.rollouts import FactReader, RolloutStore, Stored
+from cloud_hub.store.rollout_facts import FactReader
+from cloud_hub.store.rollouts import RolloutStore, Stored
 from models.contract.ids import GatewayId
 from models.contract.messages import WantBody
 from models.contract.topics import Want, topic_of

@@ -68,7 +68,7 @@ class RolloutDetail:
 
 @dataclass(frozen=True, slots=True)
 class MemberView:
-    """A gateway in a rollout: how far it is; `kind`, `detail`: why it failed. `sent`: the broker has its want."""
+    """A gateway in a rollout: how far it is; `kind`, `detail`: why it failed. `sent`: nothing is left to be sent."""
 
     gateway: str
     cohort: int

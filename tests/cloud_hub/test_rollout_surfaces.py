@@ -128,6 +128,17 @@ def test_what_has_no_place_is_a_conflict(database: Database, tmp_path: Path):
     assert site.call("GET", "/rollouts/r1", 200)["rollout"]["status"] == "trying"
 
 
+def test_an_end_by_force_over_the_api(database: Database, tmp_path: Path):
+    site = Site(database, tmp_path)
+    site.call("POST", "/rollouts", 201, BODY)
+    both = site.call("POST", "/rollouts/r1/abort", 422, {"force": True, "undo": True})
+    assert both["detail"] == "rollout r1, abort: expected force or undo, got both: by force nothing is sent"
+    assert site.call("POST", "/rollouts/r1/abort", 200, {"force": True})["rollout"]["status"] == "aborted"
+    assert (
+        site.call("POST", "/rollouts/r1/abort", 409, {"force": True})["type"] == "urn:millwright:problem:rollout-state"
+    )
+
+
 def test_a_rollout_that_is_sent_twice_is_made_once(database: Database, tmp_path: Path):
     site = Site(database, tmp_path)
     body = {k: v for k, v in BODY.items() if k != "name"}
@@ -187,6 +198,7 @@ def test_command_line(tmp_path: Path):
         assert _cli(tmp_path, "pause", "r1", "--why", "lunch") == "r1: paused\n"
         assert _cli(tmp_path, "abort", "r1", "--undo") == "r1: aborting\n"
         assert "aborting" in _cli(tmp_path, "list")
+        assert _cli(tmp_path, "abort", "r1", "--force") == "r1: aborted\n"
 
 
 def test_the_live_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

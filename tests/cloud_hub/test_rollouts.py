@@ -14,17 +14,19 @@ from sqlalchemy import text
 
 from cloud_hub.accounts.permissions import command_line
 from cloud_hub.delivery.registry import WantRecord
-from cloud_hub.errors import ConflictError, LinkError, NotFoundError, PlanError
-from cloud_hub.rollout import machine, states
+from cloud_hub.errors import ConflictError, LinkError, NotFoundError, PlanError, StaleError
+from cloud_hub.rollout import machine, states, steer
 from cloud_hub.rollout.cohorts import hash_order
 from cloud_hub.rollout.plan import Cohort, MaintenanceWindow, read_plan
 from cloud_hub.rollout.state import Fact, Refusal
 from cloud_hub.rollout.states import GATEWAY, ROLLOUT, RolloutError, Stage, Status
 from cloud_hub.services import ask
+from cloud_hub.store.accounts_queries import list_audit
 from cloud_hub.store.database import Database
+from cloud_hub.store.paging import Paging
 from cloud_hub.store.registry import SqlRegistry
 from cloud_hub.store.retirement import retire
-from cloud_hub.store.rollout_queries import put_site
+from cloud_hub.store.rollout_queries import list_notes, put_site
 from cloud_hub.store.rollout_views import SiteView
 from models.contract.messages import Behaviour, WantBody
 from models.errors import MessageError
@@ -248,6 +250,72 @@ def test_a_rollout_that_cannot_go_on_holds_up_no_other(
     assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == ["rollout r1: cannot go on"]
 
 
+def test_what_cannot_be_taken_back_can_be_ended_by_force_and_taken_back_later(database: Database):
+    world = world_of(database)
+    only = Cohort(name="only", gateways=["gw-0", "gw-1"], shadow_windows=10**6, soak_windows=60)
+    world.create(plan(cohorts=[only]))
+    world.run(6)
+    assert {m.stage for m in world.members().values()} == {Stage.SHADOW}
+    world.signer = _PickySigner("gw-0", MessageError("want: too long"))
+    world.restart()
+    ann = command_line("ann")
+    ask.ask(database, ann, "r1", "abort", world.now_s)
+    assert world.run(5).status is Status.ABORTING  # nothing that the hub does by itself gets it out of there
+    with pytest.raises(ConflictError, match="r1 is changing the slot"):
+        world.create(plan(cohorts=[only]), "r2")
+
+    with pytest.raises(PlanError, match="expected force or undo, got both"):
+        ask.ask(database, ann, "r1", "abort", world.now_s, force=True, undo=True)
+    assert ask.ask(database, ann, "r1", "abort", world.now_s, force=True) is Status.ABORTED
+    published = world.fleet.published
+    assert world.run(5).status is Status.ABORTED
+    assert world.fleet.published == published
+    member = world.members()["gw-0"]
+    assert (member.stage, member.kind) == (Stage.FAILED, "undeliverable")
+    assert str(member.detail).startswith("ended by force: it keeps what it was told last")
+    assert world.fleet.gateways["gw-0"].phase == "shadow"
+    with pytest.raises(RolloutError, match="'forced' has no place in state 'aborted'"):
+        ask.ask(database, ann, "r1", "abort", world.now_s, force=True)
+
+    world.signer = PlainSigner()  # somebody has mended it
+    world.restart()
+    ask.ask(database, ann, "r1", "abort", world.now_s)
+    assert world.run(5).status is Status.ABORTED
+    assert world.fleet.gateways["gw-0"].phase != "shadow"
+    world.create(plan(cohorts=[only]), "r2")  # the slot is free
+
+
+def test_rows_that_cannot_be_read_can_be_ended_by_force(database: Database):
+    world = world_of(database)
+    world.create(plan())
+    world.run(1)
+    with database.write() as session:
+        session.execute(text("UPDATE rollout_members SET stage = 'teleported', due = 'run' WHERE gateway = 'gw-1'"))
+        session.execute(text("UPDATE rollouts SET revision = revision + 1"))
+    world.service(world.fleet)
+    ann = command_line("ann")
+    with pytest.raises(ConflictError, match=r"cannot be read: 'teleported'.*only to abort it by force is possible"):
+        ask.ask(database, ann, "r1", "abort", world.now_s)
+    with pytest.raises(StaleError, match="expected revision 1"):
+        ask.ask(database, ann, "r1", "abort", world.now_s, force=True, revision=1)
+    assert ask.ask(database, ann, "r1", "abort", world.now_s, force=True) is Status.ABORTED
+    assert world.store.unfinished() == []
+    with pytest.raises(RolloutError, match="expected one that is not over, it is aborted"):
+        ask.ask(database, ann, "r1", "abort", world.now_s, force=True)
+    with database.read() as session:
+        newest = list_notes(session, Paging(1), "r1").items[0]
+        assert (newest.event, newest.by) == ("forced", "ann")
+        entry = list_audit(session, Paging(1)).items[0]
+        assert (entry.action, entry.before, entry.after) == (
+            "rollout.abort", {"status": "paused"}, {"status": "aborted", "force": True}
+        )  # fmt: skip
+    published = world.fleet.published
+    for _ in range(3):
+        world.service(world.fleet)
+    assert world.fleet.published == published
+    world.create(plan(), "r2")  # its gateways are free
+
+
 def test_somebody_elses_want_is_not_overridden(database: Database):
     world = world_of(database)
     world.create(plan())
@@ -453,7 +521,7 @@ def test_never_past_a_breached_threshold_never_back_never_unread(
         }
         state = msgspec.structs.replace(state, members=members)
         if after.status is Status.AWAITING and rng.random() < 0.5 and not unread:
-            state = machine.approve(state, read, now, "t").state
+            state = steer.approve(state, read, now, "t").state
 
 
 def test_who_is_not_heard_of_when_the_gate_opens_is_released_later():

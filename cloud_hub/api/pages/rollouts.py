@@ -111,6 +111,7 @@ def steer(
     verb: ask.Verb,
     why: Text = "",
     undo: Text = "",
+    force: Text = "",
     gateway: Text = "",
 ) -> RedirectResponse:
     """Approve, pause, resume, abort or retry, then back to it."""
@@ -119,10 +120,12 @@ def steer(
     try:
         ask.ask(
             context.database, caller, rollout, verb, context.now_s(), why=why.strip(), undo=undo == "yes",
-            gateways=chosen, request_id=request_id,
+            force=force == "yes", gateways=chosen, request_id=request_id,
         )  # fmt: skip
     except HubError as error:
         return redirect(request, path, str(error), "problem")
+    if force == "yes":
+        return redirect(request, path, "It has ended.")
     done = {"approve": "Approved.", "pause": "It is paused.", "resume": "It goes on.", "abort": "It is being aborted."}
     return redirect(request, path, done.get(verb, "They try again."))
 

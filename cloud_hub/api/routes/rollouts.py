@@ -101,9 +101,12 @@ class AskBody(_Body):
 
 
 class AbortBody(AskBody):
-    """`undo`: gateways that have come through get their previous bundle back, too."""
+    """`undo`: gateways that have come through get their previous bundle back, too. `force`: end it at once, for a
+    rollout whose wants cannot be sent or that cannot be read: gateways keep what they were told last.
+    """
 
     undo: bool = False
+    force: bool = False
 
 
 class RetryBody(AskBody):
@@ -237,7 +240,7 @@ def resume_rollout(do: Steering, body: AskBody) -> RolloutDetail:
 @router.post("/rollouts/{rollout}/abort", responses=_CHANGE, dependencies=_CHANGES)
 def abort_rollout(do: Steering, body: AbortBody) -> RolloutDetail:
     """End it for good; gateways that have not come through get their previous bundle back."""
-    return do("abort", undo=body.undo, why=body.why)
+    return do("abort", undo=body.undo, force=body.force, why=body.why)
 
 
 @router.post("/rollouts/{rollout}/retry", responses=_CHANGE, dependencies=_CHANGES)
