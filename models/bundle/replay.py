@@ -42,8 +42,10 @@ def replay_golden(bundle: Bundle, network: Network, clock: Callable[[], float] =
     features = scorer.extract(golden.windows)
     tolerance = manifest.golden_tolerance
     if not np.allclose(features, golden.features, rtol=tolerance, atol=tolerance):
-        worst = int(np.nanargmax(np.abs(features - golden.features).max(axis=0)))
-        raise BundleReplayError(f"{where}: feature {scorer.extract.names[worst]!r} differs from the golden vectors")
+        apart = np.nan_to_num(np.abs(features - golden.features), nan=np.inf, posinf=np.inf).max(axis=0)
+        worst = scorer.extract.names[int(np.argmax(apart))]
+        how = "differs from the golden vectors" if np.isfinite(apart.max()) else "is not a finite number"
+        raise BundleReplayError(f"{where}: feature {worst!r} {how}")
     raw = scorer.score(features).raw
     difference = float(np.max(np.abs(raw - golden.scores) / np.maximum(np.abs(golden.scores), 1e-9)))
     if not difference <= tolerance:
