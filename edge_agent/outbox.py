@@ -47,6 +47,12 @@ CREATE TABLE IF NOT EXISTS row (
 """
 
 
+class _Span(msgspec.Struct):
+    """As much of a stored trend row as is needed to decide whether to merge it."""
+
+    span_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """Something to be published now."""
@@ -174,16 +180,20 @@ class Outbox:
         """
         while self._bytes + size > self._max_bytes:
             excess = max(self._bytes + size - self._max_bytes, self._max_bytes // _SLACK)
-            rows = [
-                Held(key, Rank.TREND, n, point)
-                for key, point, n in self._query("SELECT key, point, size FROM row ORDER BY key")
-            ]
-            plan = plan_merge(rows, excess)
+            with self._guard():
+                plan = plan_merge(self._rows(), excess)
             if plan.merge and self._merge(plan):
                 continue
-            if not self._drop(rows, excess, rank):
+            if not self._drop(excess, rank):
                 return False
         return True
+
+    def _rows(self) -> Iterator[Held]:
+        """Trend rows that were not gathered yet, the oldest first, read as far as they are asked for."""
+        found = self._db.execute("SELECT key, point, size, payload FROM row ORDER BY key")
+        for key, point, size, payload in found:
+            span_s = msgspec.msgpack.decode(payload, type=_Span).span_s
+            yield Held(key, Rank.TREND, size, point, span_s)
 
     def _query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[int, str, int]]:
         with self._guard():
@@ -207,8 +217,12 @@ class Outbox:
             self._bytes = self._measure()
         return self._bytes < before
 
-    def _drop(self, rows: list[Held], excess: int, rank: Rank) -> bool:
+    def _drop(self, excess: int, rank: Rank) -> bool:
         """Carry a drop out, trend rows and items together. False: there is nothing left to drop."""
+        rows = [
+            Held(key, Rank.TREND, size, point)
+            for key, point, size in self._query("SELECT key, point, size FROM row ORDER BY key")
+        ]
         items = [
             Held(-key, Rank(int(held)), size)
             for key, held, size in self._query(

@@ -8,8 +8,10 @@ may have it already, and would count it twice.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from models.contract.messages import MAX_ROW_SPAN_S
 
 
 class Rank(enum.IntEnum):
@@ -22,12 +24,15 @@ class Rank(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One item in the outbox. `key`: its row. `group`: trend rows of one group may be merged; "" never."""
+    """One item in the outbox. `key`: its row. `group`: trend rows of one group may be merged; "" never. `span_s`: of a
+    trend row, the time that it is about.
+    """
 
     key: int
     rank: Rank
     size: int
     group: str = ""
+    span_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +43,12 @@ class Plan:
     drop: tuple[int, ...] = ()
 
 
-def plan_merge(items: Sequence[Held], excess: int) -> Plan:
+def plan_merge(items: Iterable[Held], excess: int) -> Plan:
     """Which trend rows to merge in pairs, oldest first, to spare at least `excess` bytes; fewer when there are no more.
 
-    Args: items: in the order of time. A merged row is taken to be as large as the larger of the two.
+    Args: items: in the order of time; no more of them are taken than are needed. A merged row is taken to be as large
+          as the larger of the two. Two that would be about more time than a row may are left as they are: the hub would
+          refuse the batch that holds them, and the rows beside them, for ever.
     """
     pairs: list[tuple[int, ...]] = []
     waiting: dict[str, Held] = {}
@@ -52,7 +59,7 @@ def plan_merge(items: Sequence[Held], excess: int) -> Plan:
         if not item.group:
             continue
         first = waiting.pop(item.group, None)
-        if first is None:
+        if first is None or first.span_s + item.span_s > MAX_ROW_SPAN_S:
             waiting[item.group] = item
             continue
         pairs.append((first.key, item.key))

@@ -216,6 +216,9 @@ class AlarmEvent(Message, frozen=True, kw_only=True):
 
 # ---------------------------------------------------------------------------------------------- up: bulk
 
+MAX_ROW_SPAN_S = 1e7
+"""The longest time that one trend row may be about."""
+
 
 class TrendRow(msgspec.Struct, frozen=True, kw_only=True):
     """One point over one span of time. Scores are None while the point warms up. `rms`: one per axis, in its unit."""
@@ -223,7 +226,7 @@ class TrendRow(msgspec.Struct, frozen=True, kw_only=True):
     machine: Id
     point: Id
     time_s: Seconds
-    span_s: Annotated[float, msgspec.Meta(ge=0, le=1e7)]
+    span_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_ROW_SPAN_S)]
     windows: Count
     flagged: Count = 0
     score_mean: float | None = None

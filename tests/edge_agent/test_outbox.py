@@ -17,7 +17,7 @@ from edge_agent import outbox as module
 from edge_agent.errors import StorageError
 from edge_agent.outbox import MAX_IN_FLIGHT, RESEND_S, Outbox
 from edge_agent.outbox_rules import Held, Rank, plan_drop, plan_merge
-from models.contract.messages import Health, TrendBatch, TrendRow, decode
+from models.contract.messages import MAX_ROW_SPAN_S, Health, TrendBatch, TrendRow, decode
 
 BOOT = "00000000000000aa"
 LIMIT = 65_536
@@ -150,6 +150,20 @@ class TestBound:
         assert len(outbox) >= before
         assert outbox.counters["outbox.dropped_events"] == 0
         assert outbox.counters["outbox.dropped_trends"] > 0
+
+    def test_rows_are_not_merged_to_more_time_than_the_hub_takes(self, tmp_path: Path) -> None:
+        """A gateway that was offline for months; the hub refuses a whole batch for one row over the contract's bound."""
+        outbox = make(tmp_path)
+        for at in range(3000):
+            outbox.add_rows([row(time_s=at * 1e5, span_s=1e5)])
+        assert outbox.held_bytes <= LIMIT
+        assert outbox.counters["outbox.merged"] > 0
+        rows = []
+        for key, item in [due for at in range(20) for due in outbox.due(float(at))]:
+            outbox.mark_sent(key, 0.0, len(item.payload))
+            rows += decode(TrendBatch, item.payload, "trend").rows
+        assert max(row.span_s for row in rows) <= MAX_ROW_SPAN_S
+        assert len(rows) > 100
 
     def test_one_item_over_the_bound_is_dropped_and_counted(self, tmp_path: Path) -> None:
         outbox = make(tmp_path)
