@@ -298,6 +298,10 @@ class Agent:
             self._attempt(delivery.poll, self.orders.metadata, now_s, trusted_s)
         self._attempt(self._stick.poll, now_s, utc_s)
         self._fetches.poll(now_s)
+        for text in self.captures.give_up(now_s):
+            log.warning("%s", text)
+            self.counters["captures.given_up"] += 1
+            self._ack(None, "refused", None, "capture_silent", text)
         if self._renewal is not None:
             self._attempt(self._renewal.poll, now_s, utc_s)
 

@@ -1,7 +1,8 @@
 """Captures: raw samples of a point, sent up in chunks on request, each resent until the hub has stored it.
 
 A chunk is contiguous in time; at a gap the one being filled goes as it is, and the next says `gap`. The number of
-chunks is fixed at the start, so that the hub knows when it has them all; a capture with gaps holds less for that.
+chunks is fixed at the start, so that the hub knows when it has them all; a capture with gaps holds less for that. One
+whose point has fallen silent is given up after a while, since there is room for few; what it has so far goes up.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ MAX_CHUNKS = 100_000
 MAX_HELD_BYTES = 8 * 2**20
 MAX_IN_FLIGHT = 16
 RESEND_S = 10.0
+SILENT_S = 900.0
 _LONGEST_RESEND_S = 160.0
 
 
 @dataclass(slots=True)
 class Capture:
-    """One capture under way. `filling`: samples of the chunk at hand, `missed`: something is missing before them."""
+    """One capture under way. `filling`: samples of the chunk at hand, `missed`: something is missing before them.
+    `heard`: samples came since `heard_s`, the time of the last look that found some.
+    """
 
     id: str
     point: int
@@ -40,6 +44,8 @@ class Capture:
     began_s: float = 0.0
     missed: bool = False
     gap: bool = False
+    heard: bool = True
+    heard_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -81,7 +87,25 @@ class Captures:
         for capture in [c for c in self._captures if c.point == point]:
             self._push(capture, samples, utc_s, gap=gap)
 
+    def give_up(self, now_s: float) -> list[str]:
+        """Let go of captures that got no samples for `SILENT_S`. Returns: why, for each. `now_s` is monotonic."""
+        texts = []
+        for capture in list(self._captures):
+            if capture.heard:
+                capture.heard, capture.heard_s = False, now_s
+            elif now_s - capture.heard_s >= SILENT_S:
+                if capture.filled:
+                    self._finish_chunk(capture)
+                self._captures.remove(capture)
+                point = self._points[capture.point]
+                texts.append(
+                    f"capture {capture.id}: given up after {capture.index} of {capture.total} chunks: "
+                    f"no frames of {point.machine}/{point.point} for {SILENT_S:g} s"
+                )
+        return texts
+
     def _push(self, capture: Capture, samples: F32, utc_s: float, *, gap: bool) -> None:
+        capture.heard = True
         if self._bytes >= MAX_HELD_BYTES:
             self.counters["captures.samples_left_out"] += len(samples)
             capture.missed = True

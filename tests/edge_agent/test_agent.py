@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_agent import storage
-from edge_agent.captures import MAX_CAPTURES, MAX_HELD_BYTES, MAX_IN_FLIGHT, Captures
+from edge_agent.captures import MAX_CAPTURES, MAX_HELD_BYTES, MAX_IN_FLIGHT, SILENT_S, Captures
 from edge_agent.errors import CommandError, StorageError
 from edge_agent.reporting import HEARTBEAT_S
 from edge_agent.status import MAX_COUNTERS, bounded_counters, read_status, render_status
@@ -146,6 +147,28 @@ class TestCommands:
         assert len(chunks(site)) == 2 * first
         assert site.agent.state().counters["captures.resent"] == first
 
+    def test_captures_of_a_point_that_fell_silent_make_room_for_others(self, site: Site) -> None:
+        for at in range(MAX_CAPTURES):
+            site.command(capture(f"cap-{at}", seconds=60))
+        site.feed(2)
+        site.run(5, SILENT_S / 4)
+        site.command(capture("next"))
+        told = site.acks()[-MAX_CAPTURES:]
+        assert {(ack.phase, ack.reason, ack.slot) for ack in told} == {("refused", "capture_silent", None)}
+        assert told[0].detail == "capture cap-0: given up after 1 of 88 chunks: no frames of P-101/de for 900 s"
+        assert len({chunk.capture for chunk in chunks(site)}) == MAX_CAPTURES, "what there was has gone up"
+        site.feed(60)
+        assert chunks(site)[-1].capture == "next"
+        assert site.agent.state().counters["captures.given_up"] == MAX_CAPTURES
+
+    def test_a_capture_goes_on_as_long_as_frames_come_now_and_then(self, site: Site) -> None:
+        site.command(capture(seconds=1))
+        for _ in range(64):
+            site.feed(1)
+            site.run(2, SILENT_S / 4)
+        assert len({chunk.index for chunk in chunks(site)}) == 2
+        assert "captures.given_up" not in site.agent.state().counters
+
     def test_a_command_is_carried_out_once_also_over_a_restart(self, site: Site) -> None:
         command = RecalibrateCommand(gateway=GATEWAY, id="r-1", expires_s=EXPIRES_S, machine="P-101", point="de")
         site.command(command)
@@ -260,13 +283,28 @@ class TestStatus:
         site.broker.publish(site.node.topic, b"short")
         site.feed(5)
         site.run(60)
+        lock = storage.lock_folder(site.folder)
         status = read_status(site.folder)
+        os.close(lock)
         text = render_status(status, status.state.time_s + 4.0)
         assert "gateway gw-1   running, 4 s ago   broker connected" in text
         assert "pump-vibration  confirmed  1.0.0 (" in text
         assert "P-101/de" in text
         assert "short 1" in text
         assert "frames.short" in text
+
+    def test_of_an_agent_that_was_killed_does_not_claim_that_it_runs(self, site: Site) -> None:
+        site.run(60)
+        os.close(storage.lock_folder(site.folder))
+        status = read_status(site.folder)
+        assert (status.running, status.state.online) == (False, True)
+        text = render_status(status, status.state.time_s + 86_400.0)
+        assert "gateway gw-1   NOT running, ended without a word, 86400 s ago   broker NOT connected" in text
+
+    def test_of_an_agent_that_was_told_to_end(self, site: Site) -> None:
+        site.agent.close()
+        text = render_status(read_status(site.folder), UTC + site.time.now_s + 5.0)
+        assert "gateway gw-1   stopped, 5 s ago   broker NOT connected" in text
 
     def test_no_status_yet(self, tmp_path: Path) -> None:
         with pytest.raises(
