@@ -204,8 +204,8 @@ def _enrol_gateway(options: argparse.Namespace) -> int:
         context = pinned_context(options.url, token.root_sha256, options.wait) if pinned else context_for(options.ca)
         ask = ask_over_https(options.url, context, options.wait)
     else:
-        host, colon, port = options.mqtt.rpartition(":")
-        if not colon or not port.isdigit() or not 1 <= int(port) <= 65_535:
+        host, _, port = options.mqtt.rpartition(":")
+        if not host or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65_535:
             raise ConfigError([f"--mqtt: expected HOST:PORT, got {options.mqtt!r}"])
         ask = ask_over_mqtt(
             host.strip("[]"), int(port), None if options.no_tls else context_for(options.ca), options.wait

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from edge_agent.config import Config
+from edge_agent.config import BrokerSettings, Config
 from edge_agent.identity import Identity, check_valid
 from edge_agent.install import check_fit, load_bundle_file, load_network, prove
 from edge_agent.runtime import Runtime, find_runtime
@@ -40,7 +40,9 @@ def run_selftest(config: Config) -> Iterator[Check]:
         yield _check(f"slot {slot}", lambda slot=slot: _slot(config, slot, runtime))  # type: ignore[misc]
     if config.broker.identity_dir is not None:
         yield _check("certificate", lambda: _certificate(Identity(config.broker.identity_dir)))  # type: ignore[arg-type]
-    yield _check("broker", lambda: _broker(config))
+    yield _check("broker", lambda: _broker(config.broker))
+    if (frames := config.frames) is not None:
+        yield _check("broker of the frames", lambda: _broker(frames))
 
 
 def _check(name: str, what: Callable[[], str]) -> Check:
@@ -96,7 +98,7 @@ def _certificate(identity: Identity) -> str:
     return f"of {facts.gateway}, valid for {(facts.not_after_s - time.time()) / 86_400:.0f} days"
 
 
-def _broker(config: Config) -> str:
-    transport = MqttTransport(config.broker, f"mw-selftest-{os.getpid()}", Inbox("mw/"))
+def _broker(settings: BrokerSettings) -> str:
+    transport = MqttTransport(settings, f"mw-selftest-{os.getpid()}", Inbox("mw/"))
     transport.check(BROKER_WAIT_S)
-    return f"{config.broker.host}:{config.broker.port} accepts us"
+    return f"{settings.host}:{settings.port} accepts us"

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from edge_agent.errors import StorageError
+from edge_agent.storage import is_claimed
 from models.contract.messages import AgentState
 
 STATUS_FILE = "status.json"
@@ -17,12 +18,15 @@ _QUIET = frozenset({"accepted"})
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """`frames`: counters of frames by point name."""
+    """`frames`: counters of frames by point name. `running`: whether an agent is there when this is read; one that
+    was killed has left no word.
+    """
 
     state: AgentState
     connected: bool
     frames: dict[str, dict[str, int]]
     outbox_in_flight: int
+    running: bool = True
 
     def to_bytes(self) -> bytes:
         """As JSON for people."""
@@ -33,11 +37,12 @@ def read_status(state_dir: Path) -> Status:
     """What the agent wrote last. Raises: StorageError: nothing there, or damaged."""
     path = state_dir / STATUS_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Status)
+        status = msgspec.json.decode(path.read_bytes(), type=Status)
     except OSError as error:
         raise StorageError(f"{path}: no status: {error.strerror or error}; has the agent run?") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StorageError(f"{path}: damaged: {error}") from error
+    return msgspec.structs.replace(status, running=is_claimed(state_dir))
 
 
 def bounded_counters(totals: Mapping[str, int], points: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
@@ -62,8 +67,12 @@ def render_status(status: Status, now_s: float) -> str:
     """A table for people."""
     state = status.state
     age_s = max(0.0, now_s - state.time_s)
-    running = f"{'running' if state.online else 'stopped'}, {age_s:.0f} s ago"
-    broker = "connected" if status.connected else "NOT connected"
+    connected = status.connected and status.running
+    if status.running:
+        running = f"running, {age_s:.0f} s ago"
+    else:
+        running = f"{'stopped' if not state.online else 'NOT running, ended without a word'}, {age_s:.0f} s ago"
+    broker = "connected" if connected else "NOT connected"
     memory = f"{state.rss_mb:.0f} MB, outbox {state.outbox_bytes} bytes, want {state.want_seq}"
     lines = [
         f"gateway {state.gateway}   {running}   broker {broker}",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,8 @@ from edge_agent.errors import StorageError
 D = TypeVar("D", bound="Document")
 TEMPORARY_PREFIX = ".tmp-"
 _PROBE_PREFIX = ".writable-"
+_LOCK = "lock"
+_LOOK_S = 0.2
 
 
 class Disk:
@@ -189,16 +192,39 @@ def lock_folder(folder: Path) -> int:
     Raises:  StorageError: another agent holds it.
     """
     try:
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not _locked(descriptor, fcntl.LOCK_EX):
+            time.sleep(_LOOK_S)  # `is_claimed` holds it for as long as it takes to look
+            if not _locked(descriptor, fcntl.LOCK_EX):
+                raise StorageError(f"{folder}: another agent is running on this state folder")
         for pattern in (f"{TEMPORARY_PREFIX}*", f"{_PROBE_PREFIX}*"):
             for leftover in folder.rglob(pattern):
                 disk.unlink(leftover)
-    except BlockingIOError as error:
-        raise StorageError(f"{folder}: another agent is running on this state folder") from error
     except OSError as error:
         raise StorageError(f"{folder}: cannot be locked: {error.strerror or error}") from error
     return descriptor
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether a process holds the state folder right now. Raises: StorageError: it cannot be told."""
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return not _locked(descriptor, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError(f"{folder}: whether an agent runs cannot be told: {error.strerror or error}") from error
+
+
+def _locked(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def save_document(path: Path, document: Document) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from edge_agent.cli import main
 from edge_agent.status import STATUS_FILE, Status
+from models.contract.identity import Token
 from models.contract.messages import AgentState
 from models.contract.recording import write_header, write_record
 from tests.edge_agent.kit import WINDOW, Node, Site, bundle_bytes, config_toml, faulty, healthy
@@ -69,7 +70,17 @@ def test_status_for_programs(config: Path, capsys: pytest.CaptureFixture[str]) -
     (config.parent / "state").mkdir()
     (config.parent / "state" / STATUS_FILE).write_bytes(said.to_bytes())
     assert run("status", "--json", "--config", config) == 0
-    assert msgspec.json.decode(capsys.readouterr().out, type=Status) == said
+    shown = msgspec.json.decode(capsys.readouterr().out, type=Status)
+    assert shown == msgspec.structs.replace(said, running=False), "as nobody holds the folder"
+
+
+@pytest.mark.parametrize("address", ["host", "host:", ":1883", "host:0", "host:65536", "host:\u00b2", "host:-1"])
+def test_an_address_for_enrolment_that_is_none(config: Path, capsys: pytest.CaptureFixture[str], address: str) -> None:
+    identity = f'identity_dir = "{config.parent}/identity"\n[trend]'
+    config.write_text(config.read_text().replace("[trend]", identity))
+    token = Token(b"s" * 32, b"r" * 32).to_text()
+    assert run("enrol", "--config", config, "--token", token, "--mqtt", address) == 3
+    assert f"--mqtt: expected HOST:PORT, got {address!r}" in capsys.readouterr().err
 
 
 def test_run_without_its_root_of_trust_ends_with_1(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -211,11 +211,14 @@ class TestCommandLine:
         assert "P-101/de: 40 windows" in done.stdout
 
     def test_selftest_fails_without_broker(self, tmp_path: Path) -> None:
-        (tmp_path / "agent.toml").write_text(config_toml(tmp_path / "state", 1))
+        (tmp_path / "agent.toml").write_text(
+            config_toml(tmp_path / "state", 1) + '[frames]\nhost = "127.0.0.1"\nport = 2\n'
+        )
         command = [sys.executable, "-m", "edge_agent", "--config", str(tmp_path / "agent.toml"), "selftest"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 1
         assert "FAIL  broker: broker 127.0.0.1:1: " in done.stdout
+        assert "FAIL  broker of the frames: broker 127.0.0.1:2: " in done.stdout
         assert "ok    runtime: litert" in done.stdout
 
 

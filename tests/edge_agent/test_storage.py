@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from edge_agent.errors import StorageError
 from edge_agent.storage import (
     Document,
+    is_claimed,
     load_document,
     lock_folder,
     prepare_folder,
@@ -82,7 +84,20 @@ def test_one_process_holds_the_folder_and_clears_leftovers(tmp_path: Path) -> No
     )
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert "another agent is running on this state folder" in other.stderr
+    assert is_claimed(tmp_path)
     os.close(descriptor)
+    assert not is_claimed(tmp_path)
+    os.close(lock_folder(tmp_path))
+
+
+def test_whoever_looks_whether_an_agent_runs_keeps_none_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not is_claimed(tmp_path)
+    os.close(lock_folder(tmp_path))
+    looking = os.open(tmp_path / "lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr("time.sleep", lambda _: os.close(looking))
     os.close(lock_folder(tmp_path))
 
 
