@@ -7,6 +7,7 @@ AgentError                 never raised itself; `exit_code` is what the program 
 ├── EnrolmentError         no certificate: 1 (`.reason` is the hub's, or one of our own)
 ├── TransportError         the broker cannot be reached or refuses us: 1
 ├── StorageError           the state folder cannot be used: 1
+│   └── FolderClaimedError another agent is running on it
 └── RuntimeLoadError       no TFLite runtime, or it cannot load the network: 1
 """
 
@@ -63,6 +64,10 @@ class TransportError(AgentError):
 
 class StorageError(AgentError):
     """The state folder cannot be used."""
+
+
+class FolderClaimedError(StorageError):
+    """Another agent is running on the state folder."""
 
 
 class RuntimeLoadError(AgentError):

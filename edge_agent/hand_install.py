@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_agent.agent import Agent
 from edge_agent.config import Config
-from edge_agent.errors import StorageError, TrustError
+from edge_agent.errors import FolderClaimedError, StorageError, TrustError
 from edge_agent.runtime import find_runtime
 from edge_agent.stick import put_package, read_answer
 from edge_agent.storage import lock_folder
@@ -86,10 +86,8 @@ def _lock(state_dir: Path) -> int | None:
     """The folder's lock, None when an agent is running."""
     try:
         return lock_folder(state_dir)
-    except StorageError as error:
-        if isinstance(error.__cause__, BlockingIOError):
-            return None
-        raise
+    except FolderClaimedError:
+        return None
 
 
 def _be_the_agent(config: Config, package: Path, deadline: float) -> None:

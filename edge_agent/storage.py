@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
-from edge_agent.errors import StorageError
+from edge_agent.errors import FolderClaimedError, StorageError
 
 D = TypeVar("D", bound="Document")
 TEMPORARY_PREFIX = ".tmp-"
@@ -189,14 +189,14 @@ def lock_folder(folder: Path) -> int:
     """Claim the state folder for this process, until it ends; then clear what a power cut left half-written.
 
     Returns: the descriptor that holds the lock.
-    Raises:  StorageError: another agent holds it.
+    Raises:  FolderClaimedError: another agent holds it. StorageError.
     """
     try:
         descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _locked(descriptor, fcntl.LOCK_EX):
             time.sleep(_LOOK_S)  # `is_claimed` holds it for as long as it takes to look
             if not _locked(descriptor, fcntl.LOCK_EX):
-                raise StorageError(f"{folder}: another agent is running on this state folder")
+                raise FolderClaimedError(f"{folder}: another agent is running on this state folder")
         for pattern in (f"{TEMPORARY_PREFIX}*", f"{_PROBE_PREFIX}*"):
             for leftover in folder.rglob(pattern):
                 disk.unlink(leftover)
