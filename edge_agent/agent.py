@@ -145,9 +145,9 @@ class Agent:
     # ------------------------------------------------------------------------------------------------ the loop
 
     def start(self) -> None:
-        """Resume every slot, then connect."""
+        """Resume every slot, as far as the disk lets us, then connect."""
         for delivery in self.deliveries.values():
-            delivery.resume(self._clock.now())
+            self._attempt(delivery.resume, self._clock.now())
         self._transport.subscribe(self._handlers, qos=1)
         # QoS 0: a frame that comes late is worth nothing, and its sequence number tells what was lost.
         self._frames.subscribe([topics.frames_filter(self._gateway)], qos=0)

@@ -98,9 +98,16 @@ class SlotDelivery:
         self._started_s = now_s
         self._again_s = now_s + _AGAIN_S
         record = counted_start(self.record)
-        if record is not self.record:
-            self._store(record)
-        self.slot.take_over_alarms(self._folder.load_alarms())
+        try:
+            if record is not self.record:
+                self._store(record)
+        except StorageError as error:  # a full disk: what ran goes on all the same
+            self._report(f"this start is not counted: {error}")
+            record = self.record
+        try:
+            self.slot.take_over_alarms(self._folder.load_alarms())
+        except StorageError as error:
+            self._report(f"open alarms are lost: {error}")
         if record.starts > self._around.settings.max_starts:
             text = f"the agent started {record.starts} times without running well with {self._on_trial()}"
             if record.state is not State.ACTIVE:
@@ -239,6 +246,9 @@ class SlotDelivery:
                 self._begin_fetch(now_s)
             case State.FETCHING if self.fetcher is not None:
                 self._poll_fetch(self.fetcher, now_s)
+            case State.FETCHING if now_s >= self._again_s:  # it could not begin, for want of room on the disk
+                self._again_s = now_s + _AGAIN_S
+                self._begin_fetch(now_s)
             case State.FETCHED if metadata is not None and self._job is None:
                 self._verify(metadata, now_s, utc_s)
             case State.VERIFIED | State.REPLAYED if self._job is None:

@@ -42,7 +42,8 @@ def read_status(state_dir: Path) -> Status:
         raise StorageError(f"{path}: no status: {error.strerror or error}; has the agent run?") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StorageError(f"{path}: damaged: {error}") from error
-    return msgspec.structs.replace(status, running=is_claimed(state_dir))
+    running = is_claimed(state_dir)
+    return msgspec.structs.replace(status, running=running, connected=status.connected and running)
 
 
 def bounded_counters(totals: Mapping[str, int], points: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
@@ -67,12 +68,11 @@ def render_status(status: Status, now_s: float) -> str:
     """A table for people."""
     state = status.state
     age_s = max(0.0, now_s - state.time_s)
-    connected = status.connected and status.running
     if status.running:
         running = f"running, {age_s:.0f} s ago"
     else:
         running = f"{'stopped' if not state.online else 'NOT running, ended without a word'}, {age_s:.0f} s ago"
-    broker = "connected" if connected else "NOT connected"
+    broker = "connected" if status.connected else "NOT connected"
     memory = f"{state.rss_mb:.0f} MB, outbox {state.outbox_bytes} bytes, want {state.want_seq}"
     lines = [
         f"gateway {state.gateway}   {running}   broker {broker}",

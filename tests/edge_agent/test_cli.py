@@ -71,7 +71,7 @@ def test_status_for_programs(config: Path, capsys: pytest.CaptureFixture[str]) -
     (config.parent / "state" / STATUS_FILE).write_bytes(said.to_bytes())
     assert run("status", "--json", "--config", config) == 0
     shown = msgspec.json.decode(capsys.readouterr().out, type=Status)
-    assert shown == msgspec.structs.replace(said, running=False), "as nobody holds the folder"
+    assert shown == msgspec.structs.replace(said, running=False, connected=False), "as nobody holds the folder"
 
 
 @pytest.mark.parametrize("address", ["host", "host:", ":1883", "host:0", "host:65536", "host:\u00b2", "host:-1"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import resource
 from pathlib import Path
 
 import pytest
 
+from edge_agent import storage
 from edge_agent.errors import StorageError
 from edge_agent.install import resident_bytes
 from edge_agent.orders import MAX_WAITING_COMMANDS
@@ -18,6 +20,7 @@ from models.contract.messages import AgentState, ReportCommand, decode, encode
 from tests.edge_agent.kit import (
     CALIBRATION,
     GATEWAY,
+    SLOT,
     UTC,
     WINDOW,
     Node,
@@ -45,6 +48,18 @@ def site(tmp_path: Path) -> Site:
 
 def full(*_: object, **__: object) -> None:
     raise StorageError("disk: No space left on device")
+
+
+class FullDisk(storage.Disk):
+    """Has room for empty files only, as a file system whose blocks are used up."""
+
+    def write(self, path: Path, data: bytes) -> None:
+        super().write(path, b"")
+        if data:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def put(self, path: Path, offset: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 class TestClock:
@@ -134,6 +149,44 @@ class TestDisk:
         events = site.events()
         assert {event.kind for event in events} == {"raised", "cleared"}
         assert len({event.alarm for event in events}) == 1
+
+    @pytest.mark.parametrize("state", [State.FETCHING, State.FETCHED, State.VERIFIED, State.SHADOW, State.CONFIRMED])
+    def test_a_start_on_a_full_disk_watches_whatever_was_on_its_way(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, state: State
+    ) -> None:
+        site.calibrate()
+        if state is not State.CONFIRMED:
+            site.publish_bundle(TWO, 0 if state is State.FETCHING else None)
+            site.publish_want(wanted(TWO))
+            for _ in range(40):
+                if site.record.state is state:
+                    break
+                site.worker.held = site.record.state is State.FETCHED is state
+                site.run(1)
+        assert site.record.state is state
+        site.kill()
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "disk", FullDisk())
+            site.start()
+            site.feed(3)
+            assert site.agent.state().points[0].verdict == "ok", "what it has learned is there too"
+            assert site.agent.deliveries[SLOT].slot.champion is not None
+        site.worker.held = False
+        site.publish_bundle(TWO)
+        site.run(40, 1.0)
+        site.feed(2 * CALIBRATION)
+        expected = wanted(ONE if state is State.CONFIRMED else TWO).sha256
+        assert site.record.active.sha256 == expected, "with room again it goes on where it was"
+
+    def test_open_alarms_that_cannot_be_read_keep_no_machine_unwatched(self, site: Site) -> None:
+        site.calibrate()
+        site.kill()
+        (site.folder / "slots" / SLOT / "alarms.json").write_text("rot")
+        site.start()
+        site.feed(3)
+        state = site.agent.state()
+        assert state.points[0].verdict == "ok"
+        assert "open alarms are lost" in (state.slots[0].error or "")
 
     def test_a_full_disk_is_not_filled_further_with_one_line_over_and_over(
         self, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
