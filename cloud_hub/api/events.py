@@ -7,6 +7,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+LIFE_S = 900.0
+"""After so long whoever follows a stream must ask again, and is asked again who it is."""
+
 
 def stream_of(
     kinds: Mapping[str, Any], description: str, *, may_be_empty: bool = False

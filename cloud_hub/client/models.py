@@ -12,7 +12,7 @@ from cloud_hub.api.answers import CardBody, CompareRow, PublishBody
 from cloud_hub.client.errors import AnswerError
 from cloud_hub.client.events import QUIET_S, parse
 from cloud_hub.client.wire import Pages, Part, at
-from cloud_hub.jobs.states import JobState
+from cloud_hub.jobs.states import OVER, JobState
 from cloud_hub.store.job_views import JobDetail, JobView
 from cloud_hub.store.model_views import DataOrigin, ModelUse, ModelView
 from cloud_hub.store.sorts import JobSort, ModelSort
@@ -104,10 +104,21 @@ class Jobs(Part):
         return self.wire.fetch(at("training-jobs", job, "log")).decode("utf-8", "replace")
 
     def follow(self, job: str) -> Iterator[JobView]:
-        """The job, each time it has changed, until it is over."""
-        with self.wire.stream(at("training-jobs", job, "events"), {}, {}, QUIET_S) as answer:
-            for fields in parse(answer.iter_lines()):
-                try:
-                    yield msgspec.json.decode(fields["data"], type=JobView)
-                except msgspec.DecodeError as error:
-                    raise AnswerError(f"training job {job}: not of this version of the API: {error}") from error
+        """The job, each time it has changed, until it is over. The hub ends a stream after a while, to ask again who
+        follows: then this goes on with the next one.
+        """
+        seen, over = 0, False
+        while not over:
+            with self.wire.stream(at("training-jobs", job, "events"), {}, {}, QUIET_S) as answer:
+                came = False
+                for fields in parse(answer.iter_lines()):
+                    try:
+                        now = msgspec.json.decode(fields["data"], type=JobView)
+                    except msgspec.DecodeError as error:
+                        raise AnswerError(f"training job {job}: not of this version of the API: {error}") from error
+                    came, over = True, now.state in OVER
+                    if now.revision > seen:
+                        seen = now.revision
+                        yield now
+            if not came:
+                raise AnswerError(f"training job {job}: expected events of it, the stream ended without any")

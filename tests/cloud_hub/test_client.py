@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import cloud_hub.client
 from cloud_hub.accounts.permissions import Permission, Role
+from cloud_hub.api.routes import jobs as jobs_route
 from cloud_hub.client import (
     ContradictionError,
     ForbiddenError,
@@ -288,6 +289,12 @@ def _of_models(_site: Site, hub: HubClient) -> None:
     ended = jobs.cancel(job.id, revision=job.revision)
     assert [one.state for one in jobs.follow(job.id)] == [ended.state] == ["cancelled"]
     again = jobs.again(job.id)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs_route, "LIFE_S", 0.0)  # each stream ends with what it begins with
+        following = jobs.follow(again.id)
+        assert next(following).state == "queued"
+        jobs.cancel(again.id)
+        assert [one.state for one in following] == ["cancelled"]
     assert again.id in {one.id for one in jobs.list(data_set="hall", sort="oldest")}
 
 

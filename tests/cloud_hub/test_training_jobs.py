@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cloud_hub.api.routes import jobs as jobs_route
 from cloud_hub.errors import ConflictError
 from cloud_hub.jobs.command import order_of, train_arguments
 from cloud_hub.jobs.process import identity_of
@@ -263,6 +264,15 @@ def test_progress_is_told_as_it_comes(hub: MlopsHub) -> None:
     assert states[-1] == "failed"
     revisions = [json.loads(line)["revision"] for line in lines]
     assert revisions == sorted(set(revisions))
+
+
+def test_who_follows_a_job_is_asked_again_who_it_is(hub: MlopsHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever may not look any more would go on until a job of hours is over, or one that waits for its turn."""
+    name = start(hub)
+    monkeypatch.setattr(jobs_route, "LIFE_S", 0.05)
+    answer = hub.send("GET", f"/api/v1/training-jobs/{name}/events")  # nobody runs it: only the clock ends this
+    assert answer.text.count("event: job") == 1
+    assert json.loads(answer.text.split("data: ")[1].splitlines()[0])["state"] == "queued"
 
 
 def test_the_hub_never_loads_tensorflow() -> None:

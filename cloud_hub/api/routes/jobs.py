@@ -6,6 +6,7 @@ A job's `ETag` is its revision, which grows with every change, progress included
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from sse_starlette import EventSourceResponse
 from cloud_hub.accounts.permissions import Permission, Principal
 from cloud_hub.api.conditions import IfMatch, json_only, tag
 from cloud_hub.api.context import MAX_INTEGER, ContextDep, HubContext, IdFilter, PagingDep, SessionDep, WorkshopDep
-from cloud_hub.api.events import stream_of
+from cloud_hub.api.events import LIFE_S, stream_of
 from cloud_hub.api.guard import RequestIdDep, needs
 from cloud_hub.api.idempotency import OnceDep
 from cloud_hub.api.problems import problem_responses
@@ -173,23 +174,28 @@ def get_log(session: SessionDep, workshop: WorkshopDep, job: JobId) -> PlainText
 
 @router.get(
     "/training-jobs/{job}/events",
-    responses={**_ONE, **stream_of({"job": JobView}, "The job, each time it has changed, until it is over.")},
+    responses={**_ONE, **stream_of({"job": JobView}, "The job, each time it has changed.")},
     response_class=EventSourceResponse,
     dependencies=_READ,
 )
 async def follow_job(request: Request, context: ContextDep, job: JobId) -> EventSourceResponse:
-    """A job as it changes: server-sent events `job` with the job as JSON, until it is over."""
+    """A job as it changes: server-sent events `job` with the job as JSON, until it is over.
+
+    After 15 minutes the stream ends before that: ask again, and the first event says how the job is then.
+    """
     first = await run_in_threadpool(_read, context, job)
 
     async def events() -> AsyncIterator[dict[str, str]]:
         seen, now = 0, first
+        ends_s = time.monotonic() + LIFE_S  # by the clock, however often the job changes
         while True:
             if now.revision != seen:
                 seen = now.revision
                 yield {"event": "job", "id": str(seen), "data": msgspec.json.encode(now).decode()}
-            if now.state in OVER or await request.is_disconnected():
+            left_s = ends_s - time.monotonic()
+            if now.state in OVER or left_s <= 0 or await request.is_disconnected():
                 return
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(min(_POLL_S, left_s))
             now = await run_in_threadpool(_read, context, job)
 
     return EventSourceResponse(events())

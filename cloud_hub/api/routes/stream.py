@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from cloud_hub.accounts.permissions import Permission
 from cloud_hub.api.context import ContextDep
-from cloud_hub.api.events import stream_of
+from cloud_hub.api.events import LIFE_S, stream_of
 from cloud_hub.api.guard import needs
 from cloud_hub.api.problems import problem_responses
 from cloud_hub.live.changes import KINDS, WHAT, Kind
@@ -24,8 +24,6 @@ from models.contract.ids import ID_PATTERN
 
 router = APIRouter(tags=["live"], dependencies=[Depends(needs(Permission.FLEET_READ))])
 HEARTBEAT_S = 15.0
-LIFE_S = 900.0
-"""After so long a viewer must ask again, and is asked again who it is."""
 MAX_MACHINES = 50
 MAX_VIEWERS = 1000
 _RETRY_MS = 2000
