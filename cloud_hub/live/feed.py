@@ -44,13 +44,19 @@ class Viewer:
 
     def hand_over(self, messages: list[bytes]) -> None:
         """From the watching thread. A loop that has ended has no viewers."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._take, messages)
+        self._in_loop(self._take, messages)
 
     def end(self) -> None:
         """From any thread: what is queued is still sent, nothing after it."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._end)
+        self._in_loop(self._end)
+
+    def _in_loop(self, call: Callable[..., None], *arguments: object) -> None:
+        """A loop may close at any moment: to look first whether it has would not be enough."""
+        try:
+            self._loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
 
     async def next(self, patience_s: float) -> bytes | None:
         """What is to be sent next, b"" when nothing came for so long. None: it is over."""

@@ -10,8 +10,10 @@ import pytest
 from pyarrow import parquet
 
 from cloud_hub.api.routes import exports as route
+from cloud_hub.store import alarm_queries
 from cloud_hub.store.database import Database
 from tests.cloud_hub.test_api import Hub
+from tests.cloud_hub.test_store_plans import recorded
 from tests.simulators.hub import diagnosis, event, trends
 
 
@@ -67,4 +69,23 @@ def test_too_much_is_refused_and_not_cut_off(hub: Hub, monkeypatch: pytest.Monke
     hub.store(trends(1, rows=4), event(1))
     assert "more than 3 rows" in hub.problem("/api/v1/exports/trends", 422).detail
     assert hub.api.get("/api/v1/exports/alarms").status_code == 200
+    hub.store(*(event(n, alarm=f"a{n}") for n in range(2, 5)))
+    assert "more than 3 rows" in hub.problem("/api/v1/exports/alarms", 422).detail
     assert len(hub.api.get("/api/v1/exports/trends", since=3040, until=3070).text.splitlines()) == 4
+
+
+def test_a_search_text_is_looked_for_in_parts_never_in_the_whole_list(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alarm_queries, "TEXT_WINDOW", 2)
+    hub.store(*(event(n, alarm=f"a{n}") for n in range(1, 6)))
+    with recorded(hub.database) as statements:
+        found = hub.api.get("/api/v1/exports/alarms", text="a5").text.splitlines()
+    assert [line.split(",")[0] for line in found] == ["id", "gw-1.a5"]
+    looking = [(s, p) for s, p in statements if "LIKE" in s.upper()]
+    assert len(looking) == 3
+    for statement, _ in looking:  # what is looked through is cut off before it is looked through
+        assert "LIMIT" in statement[: statement.upper().index("LIKE")], statement
+    monkeypatch.setattr(route, "MAX_ROWS", 4)
+    assert "more than 4 rows" in hub.problem("/api/v1/exports/alarms", 422, text="a5").detail
+    assert hub.api.get("/api/v1/exports/alarms", text="a5", until=2005).status_code == 200

@@ -362,6 +362,36 @@ def test_who_is_gone_before_the_first_line_is_let_go_of(hub: Hub) -> None:
     assert feed.viewers == 0
 
 
+def test_a_loop_that_closes_while_it_is_told_something_ends_nothing() -> None:
+    async def viewer_of() -> Viewer:
+        return Viewer(["alarm"], (), 8)
+
+    loop = asyncio.new_event_loop()
+    viewer = loop.run_until_complete(viewer_of())
+
+    def closing(*_: object) -> None:
+        loop.close()
+        raise RuntimeError("Event loop is closed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "call_soon_threadsafe", closing)
+        viewer.hand_over([b"x"])
+    viewer.hand_over([b"x"])
+    viewer.end()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("another matter")
+
+    async def open_still() -> None:
+        other = Viewer(["alarm"], (), 8)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(other._loop, "call_soon_threadsafe", broken)
+            with pytest.raises(RuntimeError, match="another matter"):
+                other.hand_over([b"x"])
+
+    asyncio.run(open_still())
+
+
 def test_who_may_watch(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hub.problem("/api/v1/stream", 422, kind="gossip").errors[0].where == "query.kind.0"
     assert hub.problem("/api/v1/stream", 422, machine="P/1").errors[0].where == "query.machine.0"

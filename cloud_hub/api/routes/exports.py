@@ -28,7 +28,9 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 @router.get("/exports/alarms", response_class=StreamingResponse, responses=_FILE)
 def export_alarms(context: ContextDep, wanted: AlarmFilterDep, format: Format = "csv") -> StreamingResponse:  # noqa: A002 - the name that callers see
-    """Alarms, those raised last first, with the filters of the list. More than a million are refused, not cut off."""
+    """Alarms, those raised last first, with the filters of the list. More than a million are refused, not cut off; with
+    a search text, more than a million to look through.
+    """
     with context.database.read() as session:
         _check(exports.count_alarms(session, wanted, MAX_ROWS))
     return _file(exports.alarm_table(context.database, wanted), format)
