@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
-from sqlalchemy import Select, func, literal, null, or_, select, tuple_, union_all
+from sqlalchemy import Select, func, or_, select, tuple_, union_all
 from sqlalchemy.orm import Session
 
 from cloud_hub.errors import NotFoundError
@@ -16,7 +17,8 @@ from cloud_hub.store.model_views import DataOrigin, ModelPlace, ModelRollout, Mo
 from cloud_hub.store.paging import MAX_LIMIT, Page, Paging, decode_cursor, encode_cursor
 from cloud_hub.store.sorts import ModelSort
 
-# Bundles and candidates in one list have no index together: they are put in order for each page, whichever it is.
+# Bundles and candidates have no index together: of each the keys of as many as a page holds, then those in order. The
+# newest first come by an index; by slot or length the keys are sorted, never the manifests.
 _ORDERS: dict[ModelSort, tuple[str, tuple[str, ...], tuple[type, ...], bool]] = {
     "created": ("models", ("created_s", "sha256"), (float, str), True),
     "slot": ("models-slot", ("slot", "version", "sha256"), (str, str, str), False),
@@ -46,34 +48,51 @@ def list_models(
     sort: ModelSort = "created",
 ) -> Page[ModelView]:
     """Models, newest first, or as `sort` says."""
-    rows = _all().subquery()
-    query = select(rows)
-    if slot is not None:
-        query = query.where(rows.c.slot == slot)
-    if family is not None:
-        query = query.where(rows.c.family == family)
-    if published is not None:
-        query = query.where(rows.c.published.is_(published))
     name, keys, types, descending = _ORDERS[sort]
-    columns = [rows.c[key] for key in keys]
     limit = max(1, min(paging.limit, MAX_LIMIT))
-    if paging.cursor is not None:
-        place = decode_cursor(paging.cursor, name, types)
-        position = tuple_(*columns)
-        query = query.where(position < place if descending else position > place)
-    order = (column.desc() if descending else column.asc() for column in columns)
-    found = session.execute(query.order_by(*order).limit(limit + 1)).all()
-    last = found[limit - 1] if len(found) > limit else None
-    running = _running(session, [row.sha256 for row in found[:limit]])
-    items = tuple(
-        ModelView(
-            row.sha256, row.slot, row.version, row.family, _title(row.manifest_json), row.length, row.created_s,
-            bool(row.published), row.job, running.get(row.sha256, 0),
-        )
-        for row in found[:limit]
-    )  # fmt: skip
-    end = tuple(getattr(last, key) for key in keys) if last is not None else None
-    return Page(items, encode_cursor(name, end) if end is not None else None)
+    place = decode_cursor(paging.cursor, name, types) if paging.cursor is not None else None
+    branches: list[Select[Any]] = []
+    for entity in (t.Bundle, t.Candidate):
+        if published is not None and published is not (entity is t.Bundle):
+            continue
+        columns = [getattr(entity, key) for key in keys]
+        query = select(*columns)
+        if entity is t.Candidate:
+            # Not as a join: PostgreSQL takes each candidate for a bundle, and would read both tables to join them.
+            published_too = select(t.Bundle.sha256).where(t.Bundle.sha256 == t.Candidate.sha256).scalar_subquery()
+            query = query.where(published_too.is_(None))
+        if slot is not None:
+            query = query.where(entity.slot == slot)
+        if family is not None:
+            query = query.where(entity.family == family)
+        if place is not None:
+            position = tuple_(*columns)
+            query = query.where(position < place if descending else position > place)
+        order = (column.desc() if descending else column.asc() for column in columns)
+        branches.append(select(query.order_by(*order).limit(limit + 1).subquery()))
+    both = union_all(*branches).subquery()
+    order = (both.c[key].desc() if descending else both.c[key].asc() for key in keys)
+    ordered = select(*(both.c[key] for key in keys)).order_by(*order).limit(limit + 1)
+    found = [tuple(row) for row in session.execute(ordered)]
+    views = _views(session, [key[-1] for key in found[:limit]])
+    items = tuple(views[key[-1]] for key in found[:limit])
+    return Page(items, encode_cursor(name, found[limit - 1]) if len(found) > limit else None)
+
+
+def _views(session: Session, digests: Sequence[str]) -> dict[str, ModelView]:
+    """Bundles and candidates by digest, published or not."""
+    b, c = t.Bundle, t.Candidate
+    running = _running(session, digests)
+    jobs = {sha: job for sha, job in session.execute(select(c.sha256, c.job).where(c.sha256.in_(digests)))}  # noqa: C416 - typed
+    views: dict[str, ModelView] = {}
+    for e in (c, b):  # one that is both is a bundle
+        query = select(e.sha256, e.slot, e.version, e.family, e.length, e.created_s, e.manifest_json)
+        for row in session.execute(query.where(e.sha256.in_(digests))):
+            views[row.sha256] = ModelView(
+                row.sha256, row.slot, row.version, row.family, _title(row.manifest_json), row.length, row.created_s,
+                e is b, jobs.get(row.sha256), running.get(row.sha256, 0),
+            )  # fmt: skip
+    return views
 
 
 def get_model(session: Session, sha256: str) -> ModelRecord:
@@ -130,24 +149,6 @@ def slots_known(session: Session) -> list[str]:
         session.scalars(select(t.Candidate.slot).distinct())
     )
     return sorted(slots)
-
-
-def _all() -> Select[tuple[object, ...]]:
-    b, c = t.Bundle, t.Candidate
-    published = select(
-        b.sha256, b.slot, b.version, b.family, b.length, b.created_s, b.manifest_json,
-        literal(True).label("published"), c.job,
-    ).outerjoin(c, c.sha256 == b.sha256)  # fmt: skip
-    waiting = (
-        select(
-            c.sha256, c.slot, c.version, c.family, c.length, c.created_s, c.manifest_json,
-            literal(False).label("published"), c.job,
-        )
-        .outerjoin(b, b.sha256 == c.sha256)
-        .where(b.sha256.is_(null()))
-    )  # fmt: skip
-    rows = union_all(published, waiting).subquery()
-    return select(rows)
 
 
 def _running(session: Session, digests: Iterable[str]) -> dict[str, int]:
