@@ -17,6 +17,7 @@ from edge_agent.errors import StorageError
 from edge_agent.fetch import ChunkFetcher
 from edge_agent.gather import REPAIRS, Gathering
 from edge_agent.install import is_to_blame, load_installed
+from edge_agent.learned import Learned
 from edge_agent.shadowing import Shadowing
 from edge_agent.slot import Outcome, Slot
 from edge_agent.slot_folder import SlotFolder
@@ -24,7 +25,7 @@ from edge_agent.surroundings import Surroundings, reason_of
 from edge_agent.update import Event, Installed, SlotRecord, State, advance, counted_start, heard
 from edge_agent.watch import Loaded
 from models.contract.messages import BlockBody, GetBody, SlotState, WantedBundle
-from models.errors import MillwrightError, SignalError
+from models.errors import MillwrightError
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,7 @@ class SlotDelivery:
         self._healthy = 0
         self._started_s = 0.0
         self._shadowing = Shadowing(slot, self._folder)
-        self._unsaved: set[str] = set()  # digests of bundles whose calibration is not on the disk yet
-        self._alarms_unsaved = False
+        self._learned = Learned(slot, self._folder, self._report)
         self.trouble: str | None = None
         self._stopped: str | None = None  # why the active bundle does not run, through no fault of its own
         self._again_s = 0.0
@@ -104,10 +104,7 @@ class SlotDelivery:
         except StorageError as error:  # a full disk: what ran goes on all the same
             self._report(f"this start is not counted: {error}")
             record = self.record
-        try:
-            self.slot.take_over_alarms(self._folder.load_alarms())
-        except StorageError as error:
-            self._report(f"open alarms are lost: {error}")
+        self._learned.take_over_alarms()
         if record.starts > self._around.settings.max_starts:
             text = f"the agent started {record.starts} times without running well with {self._on_trial()}"
             if record.state is not State.ACTIVE:
@@ -151,7 +148,7 @@ class SlotDelivery:
                 self._report(text)
                 self._store(msgspec.structs.replace(self.record, active=None))
             return
-        self._with_calibration(loaded, self.slot.install)
+        self._learned.begin(loaded, self.slot.install)
 
     def _try_again(self, now_s: float) -> None:
         """Load the active bundle when it could not be read before: the disk may be well again."""
@@ -160,14 +157,6 @@ class SlotDelivery:
         if now_s >= self._again_s:
             self._again_s = now_s + _AGAIN_S
             self._install_active()
-
-    def _with_calibration(self, loaded: Loaded, start: Callable[[Loaded, bytes | None], None]) -> None:
-        """Start a bundle with what it has learned before, if that is there and readable; else it learns anew."""
-        path = self._folder.calibration(loaded.sha256)
-        try:
-            start(loaded, path.read_bytes() if path.exists() else None)
-        except (SignalError, OSError) as error:
-            self._report(f"{path.name}: calibration is lost, points warm up anew: {error}")
 
     def _report(self, text: str) -> None:
         log.error("slot %s: %s", self.slot.id, text)
@@ -323,7 +312,7 @@ class SlotDelivery:
             self._healthy = 0
             if self.slot.champion is None:
                 self._go(Event.ACTIVATED)
-                self._with_calibration(loaded, self.slot.install)
+                self._learned.begin(loaded, self.slot.install)
             else:
                 self._go(Event.SHADOWED)
                 self._begin_shadow(loaded)
@@ -356,14 +345,14 @@ class SlotDelivery:
             self._refuse(answer)
 
     def _begin_shadow(self, loaded: Loaded) -> None:
-        self._with_calibration(loaded, self.slot.begin_shadow)
+        self._learned.begin(loaded, self.slot.begin_shadow)
         try:
             self._shadowing.go_on()
         except StorageError as error:
             self._report(f"how far the shadow had come is lost, it begins anew: {error}")
 
     def _promote(self) -> None:
-        self._save_calibrations({self.slot.candidate.loaded.sha256} if self.slot.candidate is not None else set())
+        self._learned.save({self.slot.candidate.loaded.sha256} if self.slot.candidate is not None else set())
         self._healthy = 0
         self._go(Event.ACTIVATED)
         self.slot.promote()
@@ -376,14 +365,8 @@ class SlotDelivery:
 
         Raises: StorageError: what could not be stored now is stored with a later tick.
         """
-        self._unsaved |= outcome.learned
-        self._alarms_unsaved |= outcome.alarms_changed
         try:
-            if self._unsaved:
-                self._save_calibrations(self._unsaved)
-            if self._alarms_unsaved:
-                self._folder.save_alarms(self.slot.open_alarms())
-                self._alarms_unsaved = False
+            self._learned.ran(outcome)
         finally:  # what fails has to go, on a full disk as well
             self._judge_trial(outcome)
 
@@ -420,18 +403,9 @@ class SlotDelivery:
         self.is_sound()
         self._shadowing.save(now_s)
 
-    def _save_calibrations(self, digests: set[str]) -> None:
-        self._unsaved |= digests
-        for watch in (self.slot.champion, self.slot.candidate):
-            if watch is not None and watch.loaded.sha256 in self._unsaved:
-                self._folder.save_calibration(watch.loaded.sha256, watch.monitor.save())
-        self._unsaved.clear()
-
     def recalibrate(self, point: int) -> None:
-        """Forget what is normal for a point, on the disk too."""
-        self.slot.recalibrate(point)
-        running = {w.loaded.sha256 for w in (self.slot.champion, self.slot.candidate) if w is not None}
-        self._save_calibrations(running)
+        """Forget what is normal for a point, on the disk too. Raises: StorageError."""
+        self._learned.recalibrate(point)
 
     # ------------------------------------------------------------------------------------------------ report
 
