@@ -35,7 +35,7 @@ from cloud_hub.store.writer import Outcome, Receipts, Received, Writer
 from cloud_hub.transport import Incoming, IncomingQueue
 from models.contract import topics
 from models.contract.ids import GatewayId
-from models.contract.messages import ReceiptBody, encode
+from models.contract.messages import ReceiptBody, TrendBatch, encode
 from models.errors import TopicError
 
 _log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ _MAX_RECEIPTS = 1000  # in one message: the contract's bound
 _DRAIN_S = 45.0
 _CAPTURE_RETRY_S = 60.0
 _POLL_S = 0.2
+_PARSED_AT_ONCE = 100  # messages: a batch has at most the rows of so many more than it should
 _SWITCH_S = 0.0005
 _T = TypeVar("_T")
 _Messages = list[tuple[str, bytes]]
@@ -65,9 +66,14 @@ class Broker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """When a batch is full. `linger_s`: how long the first message waits for others; one fsync then serves them all."""
+    """When a batch is full. `linger_s`: how long the first message waits for others; one fsync then serves them all.
 
-    messages: int = 2000
+    `rows` that messages bring, besides their own: what a batch costs for itself is soon shared by enough events, while
+    the rows of as many trends would no longer fit the processor's caches.
+    """
+
+    messages: int = 6000
+    rows: int = 20_000
     payload_bytes: int = 32 * 2**20
     linger_s: float = 0.05
     retry_s: float = 1.0
@@ -141,12 +147,12 @@ class IngestWorker:
         """First thread: messages to batches of what is worth storing."""
         drain_until = None
         while self.failure is None:
-            batch = self._collect()
+            taken, batch = self._collect()
             if batch:
-                self._hand_on(self._parsed, self._parse(batch))
+                self._hand_on(self._parsed, batch)
             if self._stop.is_set():
                 drain_until = drain_until or time.monotonic() + _DRAIN_S
-                if not batch or time.monotonic() > drain_until:
+                if not taken or time.monotonic() > drain_until:
                     break
         self._hand_on(self._parsed, None)
 
@@ -187,20 +193,28 @@ class IngestWorker:
                 continue
             return
 
-    def _collect(self) -> list[Incoming]:
-        """The next messages; none when none came for a while."""
-        incoming, limits = self._broker.incoming, self._limits
-        batch = incoming.get_some(limits.messages, limits.payload_bytes, _POLL_S)
-        size = sum(len(message.payload) for message in batch)
-        until = time.monotonic() + limits.linger_s
-        while batch and len(batch) < limits.messages and size < limits.payload_bytes:
-            left_s = until - time.monotonic()
-            more = incoming.get_some(limits.messages - len(batch), limits.payload_bytes - size, max(0.0, left_s))
-            if not more:
+    def _collect(self) -> tuple[int, list[Received]]:
+        """How many messages came next, none when none came for a while; what of them is worth storing.
+
+        They are parsed a few at a time, because only then it is known how many rows they bring.
+        """
+        limits, wait_s = self._limits, _POLL_S
+        until: float | None = None  # runs from the first message on
+        taken = size = rows = 0
+        batch: list[Received] = []
+        while taken < limits.messages and size < limits.payload_bytes and rows < limits.rows:
+            at_once = min(_PARSED_AT_ONCE, limits.messages - taken)
+            some = self._broker.incoming.get_some(at_once, limits.payload_bytes - size, wait_s)
+            if not some:
                 break
-            batch += more
-            size += sum(len(message.payload) for message in more)
-        return batch
+            until = until or time.monotonic() + limits.linger_s
+            parsed = self._parse(some)
+            batch += parsed
+            taken += len(some)
+            size += sum(len(message.payload) for message in some)
+            rows += sum(len(r.message.rows) for r in parsed if isinstance(r.message, TrendBatch))
+            wait_s = max(0.0, until - time.monotonic())
+        return taken, batch
 
     def take(self, batch: Sequence[Incoming]) -> None:
         """Parse, store and receipt these messages, all in the caller's thread."""

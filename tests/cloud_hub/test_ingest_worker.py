@@ -20,7 +20,7 @@ from cloud_hub.store import tables as t
 from cloud_hub.store.database import Database, rows_with
 from cloud_hub.store.writer import Outcome, Receipts, Received, Writer
 from cloud_hub.transport import Incoming
-from models.contract.messages import MAX_JSON_BYTES, ReceiptBody, decode
+from models.contract.messages import MAX_JSON_BYTES, Message, ReceiptBody, decode
 from tests.cloud_hub.ingest_kit import ALL, NOW_S, Bench, eventually
 from tests.simulators.hub import BOOT, ack, as_newer, chunks, event, incoming, state, trends
 from tests.simulators.postgres import Postgres
@@ -210,6 +210,51 @@ def test_the_thread_batches_and_drains_before_it_stops(database: Database, tmp_p
     assert len(bench.broker.receipts()[0]) == 1200
     assert len(bench.broker.published) < 50
     assert bench.worker.failure is None
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("limits", "messages", "expected"),
+    [
+        (BatchLimits(messages=250), [event(seq) for seq in range(600)], [250, 250, 100]),
+        (BatchLimits(rows=1000), [trends(seq, rows=10) for seq in range(250)], [100, 100, 50]),
+        (BatchLimits(rows=1000), [trends(seq, rows=4) for seq in range(350)], [300, 50]),
+        (BatchLimits(rows=1), [event(seq) for seq in range(150)], [150]),
+        (BatchLimits(payload_bytes=2000), chunks(total=7), [3, 3, 1]),
+    ],
+    ids=["messages", "rows", "fewer rows", "events bring no rows", "bytes"],
+)
+def test_a_batch_is_bounded_in_messages_rows_and_bytes(
+    database: Database, tmp_path: Path, limits: BatchLimits, messages: list[Message], expected: list[int]
+) -> None:
+    """Rows are known once a hundred messages are parsed, so a batch goes over by less than those."""
+    bench = Bench(database, tmp_path, limits=limits)
+    stored: list[int] = []
+    store = bench.worker._writer.store
+
+    def counting(batch: list[Received]) -> Outcome:
+        stored.append(len(batch))
+        return store(batch)
+
+    bench.worker._writer.store = counting  # type: ignore[method-assign, assignment]
+    for message in messages:
+        bench.broker.incoming.put(incoming(message))
+    bench.worker.start()
+    bench.worker.stop()
+    assert bench.worker.failure is None
+    assert stored == expected
+
+
+def test_messages_of_which_none_is_good_do_not_end_the_draining(database: Database, tmp_path: Path) -> None:
+    bench = Bench(database, tmp_path, limits=BatchLimits(messages=10))
+    for _ in range(30):
+        bench.broker.incoming.put(Incoming(incoming(event(1)).topic, b"garbage", False))
+    bench.broker.incoming.put(incoming(event(1)))
+    bench.worker._stop.set()
+    bench.worker.start()
+    bench.worker.stop()
+    assert bench.counters["rejected.message"] == 30
+    assert bench.count(t.AlarmEvent) == 1
 
 
 def test_a_fault_of_our_own_is_told_not_hidden(database: Database, tmp_path: Path) -> None:
