@@ -66,8 +66,9 @@ def fill(database: Database, size: Size) -> float:
     steps = size.trend_rows // size.gateways
     per_gateway = size.alarms // size.gateways
     statements = [
-        ("INSERT INTO gateways SELECT 'gw-' || n, 1.0, {now}, n % 10 > 0, NULL, {now}, '0.1', 'litert', 0, 60.0, 0, '{{}}'"
-         " FROM {series}", size.gateways),
+        ("INSERT INTO gateways (id, first_seen_s, last_seen_s, online, boot_id, state_s, agent_version, runtime, want_seq,"
+         " rss_mb, outbox_bytes, counters) SELECT 'gw-' || n, 1.0, {now}, n % 10 > 0, NULL, {now}, '0.1', 'litert',"
+         " 0, 60.0, 0, '{{}}' FROM {series}", size.gateways),
         ("INSERT INTO machines SELECT 'M-' || n, 1.0 FROM {series}", size.gateways),
         ("INSERT INTO points SELECT 'gw-' || n, 'M-' || n, 'de', 's', CASE WHEN n % 50 = 0 THEN 'alarm' ELSE 'ok' END,"
          " 0.5, 100, 0, {now}, true FROM {series}", size.gateways),
