@@ -215,7 +215,7 @@ def test_a_gateway_killed_in_mid_upgrade(fleet: Fleet) -> None:
                 upgrade, env=environment(floor), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
             )
             try:
-                wait_until("pip to install", lambda: scenes.runs_process(floor, "gw-2", "-m pip install"), 300.0, 0.1)
+                wait_until("pip to install", lambda: scenes.runs_process(floor, "gw-2", ".whl/pip install"), 300.0, 0.1)
                 floor.machines["gw-2"].kill()
                 floor.hang_up("gw-2")
                 assert running.wait(300) != 0, f"expected the upgrade to fail, see {log}"
