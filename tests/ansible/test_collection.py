@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from cloud_hub.fleet.role_readme import render
+from firmware_sim.scenario import load_scenario
 from tests.ansible.kit import COLLECTION, ROOT, SOURCES, ansible
 
 ROLES = sorted(path.parent.parent.name for path in SOURCES.glob("roles/*/meta/main.yml"))
@@ -140,19 +141,19 @@ def test_the_tarball_that_galaxy_built_holds_every_file_and_is_what_is_installed
 
 
 def test_the_example_bench_has_the_sensors_that_are_simulated_there() -> None:
-    """Point by point as the simulator sends it, in the agent's words."""
-    scenario = read(SOURCES / "roles" / "sensors_sim" / "defaults" / "main.yml")["sensors_sim_scenario"]
-    sent = tomllib.loads((ROOT / "firmware_sim" / "scenarios" / f"{scenario}.toml").read_text("utf-8"))
-    (node,) = (one for one in sent["node"] if one["gateway"] == "gw-bench")
-    ports = {(port["machine"], port["point"]): port for port in node["port"]}
-    points = read(SOURCES / "inventories" / "example" / "host_vars" / "gw-bench.yml")["edge_agent_points"]
-    assert points
-    for point in points:
-        port = ports[point["machine"], point["point"]]
-        assert {name: point[name] for name in ("port", "axes", "units", "rate_hz")} == {
-            name: port[name] for name in ("port", "axes", "units", "rate_hz")
-        }
-        assert point["node"] == node["id"]
+    """Point by point as the simulator sends it, in the agent's words; every gateway of the scenario is this one."""
+    bench = read(SOURCES / "inventories" / "example" / "host_vars" / "gw-bench.yml")
+    sent = load_scenario(bench["sensors_sim_scenario"])
+    ports = {(port.machine, port.point): (node.id, port) for node in sent.node for port in node.port}
+    shafts = {machine.id: machine.shaft_hz for machine in sent.machine}
+    assert set(bench["sensors_sim_gateways"]) == {node.gateway for node in sent.node}
+    assert {(point["machine"], point["point"]) for point in bench["edge_agent_points"]} == set(ports)
+    for point in bench["edge_agent_points"]:
+        node, port = ports[point["machine"], point["point"]]
+        for name in ("port", "units", "quantity", "rate_hz"):
+            assert point[name] == getattr(port, name), name
+        assert (point["node"], tuple(point["axes"])) == (node, port.axes)
+        assert point["facts"]["shaft_hz"] == shafts[point["machine"]]
 
 
 @pytest.mark.slow
