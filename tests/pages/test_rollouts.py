@@ -60,7 +60,13 @@ def test_a_rollout_is_begun_approved_paused_and_aborted(own_hub: OwnHub, visit: 
         actions = [e.action for e in session.query(t.AuditEntry).order_by(t.AuditEntry.id)]
     assert actions == [f"rollout.{verb}" for verb in ("create", "approve", "pause", "resume", "abort")]
     page.goto(f"{url}/rollouts?status=aborting")
-    expect(page.get_by_role("link", name="fans-back")).to_be_visible()
+    page.get_by_role("link", name="fans-back").click()
+    expect(page.locator("summary", has_text="Retry failed")).to_have_count(0)  # none has
+    page.locator("summary", has_text="End it now").click()
+    page.get_by_role("button", name="End it, give nothing back").click()
+    expect(page.get_by_text("It has ended.")).to_be_visible()
+    expect(page.get_by_role("region", name="Log")).to_contain_text("forced")
+    expect(page.locator("summary", has_text="End it now")).to_have_count(0)
 
 
 def test_a_plan_that_cannot_be_carried_out_says_everything_at_the_form(own_hub: OwnHub, visit: Open) -> None:
