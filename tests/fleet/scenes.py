@@ -167,10 +167,10 @@ def nothing_runs(floor: Floor, host: str) -> None:
 
 
 def carry_bundle(floor: Floor, host: str, folder: Path) -> None:
-    """What the playbook `pull` wrote for a gateway, by hand to `/root/stick` on it."""
-    floor.machines[host].inside("mkdir", "-p", "/root/stick")
+    """What the playbook `pull` wrote for a gateway, by hand to `/media/stick` on it."""
+    floor.machines[host].inside("mkdir", "-p", "/media/stick")
     for name in (f"{host}.tar", f"{host}.tar.sig", "apply.sh", "allowed_signers"):
-        floor.machines[host].carry(folder / name, f"/root/stick/{name}")
+        floor.machines[host].carry(folder / name, f"/media/stick/{name}")
 
 
 def apply_refuses(floor: Floor, host: str, *command: str) -> None:

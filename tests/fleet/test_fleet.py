@@ -314,7 +314,7 @@ def test_a_gateway_that_nobody_reaches(fleet: Fleet) -> None:
         gateway.inside("systemctl", "stop", "ssh.service")
         floor.hang_up("gw-2")
         assert not scenes.is_open(floor, "gw-2", 22)
-        scenario = "/root/stick/scenario.toml"
+        scenario = "/media/stick/scenario.toml"
         step.played.append(
             play(
                 floor,
@@ -326,16 +326,16 @@ def test_a_gateway_that_nobody_reaches(fleet: Fleet) -> None:
         scenes.carry_bundle(floor, "gw-2", fleet.backup.with_name("pull"))
         gateway.carry(floor.folder / "scenario.toml", scenario)
     with fleet.story.step("carried there and applied", "gw-2") as step:
-        apply = ("sh", "/root/stick/apply.sh")
+        apply = ("sh", "/media/stick/apply.sh")
         gateway.inside(
-            "sh", "-c", "cd /root/stick && cp gw-2.tar bad.tar && cp gw-2.tar.sig bad.tar.sig && echo >> bad.tar"
+            "sh", "-c", "cd /media/stick && cp gw-2.tar bad.tar && cp gw-2.tar.sig bad.tar.sig && echo >> bad.tar"
         )
-        scenes.apply_refuses(floor, "gw-2", *apply, "/root/stick/bad.tar", "/root/stick/allowed_signers")
+        scenes.apply_refuses(floor, "gw-2", *apply, "/media/stick/bad.tar", "/media/stick/allowed_signers")
         scenes.nothing_runs(floor, "gw-2")
-        gateway.inside(*apply, "/root/stick/gw-2.tar", "/root/stick/allowed_signers", timeout_s=600.0)
+        gateway.inside(*apply, "/media/stick/gw-2.tar", "/media/stick/allowed_signers", timeout_s=600.0)
         scenes.seen_online(floor, fleet.hub, "gw-2")
         fleet.await_version(NEXT, "gw-2")
-        again = gateway.inside("millwright-pull", "/root/stick/gw-2.tar", timeout_s=600.0)
+        again = gateway.inside("millwright-pull", "/media/stick/gw-2.tar", timeout_s=600.0)
         assert re.search(r"changed=0 .*failed=0", again), again
         gateway.inside("systemctl", "start", "ssh.service")
         scenes.everything_runs(floor, step, "gw-2")
